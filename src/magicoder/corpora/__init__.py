@@ -1,0 +1,1 @@
+"""Where code comes from: one module per kind of source."""

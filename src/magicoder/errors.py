@@ -1,0 +1,56 @@
+"""Errors that a user can act on: each says what happened, where, and what to do.
+
+MagicoderError (ValueError)
+├── RecipeError        the recipe or the command line asks for something impossible         exit code 2
+├── CorpusError        a source of code cannot be read                                      exit code 2
+├── BenchmarkError     benchmark files are missing or malformed                             exit code 2
+├── StoreError         a run folder is busy, from another version, or cannot be written     exit code 3
+└── TeacherError       the LLM endpoint refuses or is down; nothing paid for is lost        exit code 4
+Unusable (Exception)   raised by a strategy: this seed gives no sample, and why
+"""
+
+
+class MagicoderError(ValueError):
+    """A failure that the user can mend; printed as one message without a traceback."""
+
+    exit_code = 1
+
+
+class RecipeError(MagicoderError):
+    """The recipe or the command line asks for something impossible."""
+
+    exit_code = 2
+
+
+class CorpusError(MagicoderError):
+    """A source of code cannot be read at all (a single bad file is a Rejection instead)."""
+
+    exit_code = 2
+
+
+class BenchmarkError(MagicoderError):
+    """Benchmark files are missing or malformed."""
+
+    exit_code = 2
+
+
+class StoreError(MagicoderError):
+    """A run folder is busy, was written by another version, or cannot be written."""
+
+    exit_code = 3
+
+
+class TeacherError(MagicoderError):
+    """The endpoint refuses every request or is down. Every answer received so far is in the journal."""
+
+    exit_code = 4
+
+
+class Unusable(Exception):  # noqa: N818 - a verdict on a seed, not an error of the program
+    """A seed gives no sample. `reason` is a word for a table, `text` the raw answer, kept for the user."""
+
+    def __init__(self, reason: str, detail: str = "", text: str = "") -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.detail = detail
+        self.text = text

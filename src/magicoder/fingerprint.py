@@ -1,0 +1,44 @@
+"""Identities derived from values: nothing that decides a result can be forgotten, because nothing is listed by hand."""
+
+import hashlib
+from dataclasses import fields, is_dataclass
+from enum import Enum
+from typing import Any
+
+import orjson
+
+
+def canonical(value: Any) -> Any:
+    """Return `value` as JSON-ready data: dataclasses by class name and all fields that can change a result.
+
+    Raises:
+        TypeError: a value that has no canonical form, such as a function or an open file.
+    """
+    if is_dataclass(value) and not isinstance(value, type):
+        named = {f.name: canonical(getattr(value, f.name)) for f in fields(value) if f.metadata.get("identity", True)}
+        return {"": f"{type(value).__module__}.{type(value).__qualname__}", **named}
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, dict):
+        return {str(k): canonical(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [canonical(v) for v in value]
+    if value is None or isinstance(value, (str, int, float, bool)):
+        return value
+    raise TypeError(f"{value!r} has no canonical form")
+
+
+def digest(value: Any) -> str:
+    """Return 32 hex digits of BLAKE2b over the canonical form of `value`."""
+    data = orjson.dumps(canonical(value), option=orjson.OPT_SORT_KEYS)
+    return hashlib.blake2b(data, digest_size=16).hexdigest()
+
+
+def digest_bytes(data: bytes) -> str:
+    """Return 32 hex digits of BLAKE2b over `data`."""
+    return hashlib.blake2b(data, digest_size=16).hexdigest()
+
+
+def number(text: str, bits: int = 31) -> int:
+    """Return a stable non-negative integer below 2**bits drawn from `text`."""
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> (64 - bits)

@@ -1,0 +1,1 @@
+"""Who answers prompts, as teacher or student: one module per kind of endpoint."""

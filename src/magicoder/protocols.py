@@ -1,0 +1,135 @@
+"""The six seams of the system, whole. Everything that varies stands behind one of them.
+
+A component *is* its configuration: a frozen dataclass whose fields are primitives (or tuples of them), so that its
+fingerprint is all of its fields and a recipe can build it by name. Heavy packages and connections are opened lazily,
+never in `__init__`. A field that cannot change a result (concurrency, timeouts) carries
+`field(metadata=NOT_IDENTITY)` and stays out of the fingerprint. Every module of a family ends in
+`PLUGIN = <the class>` and its docstring's first line is what `magicoder list` shows.
+"""
+
+import random
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import AbstractContextManager
+from typing import ClassVar, Final, Protocol, TypeVar
+
+from magicoder.records import Completion, Failure, Program, Prompt, RawDocument, Sample, Seed, Task, Verdict
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+NOT_IDENTITY: Final = {"identity": False}
+"""Field metadata: the field cannot change a result and is left out of fingerprints."""
+
+
+class Corpus(Protocol):
+    """Where code comes from."""
+
+    def documents(self, max_bytes: int) -> Iterator[RawDocument]:
+        """Yield every file in a fixed order, in memory that does not grow with the corpus.
+
+        At most `max_bytes + 1` bytes of a file are read. A file that cannot be read is yielded with its `problem`.
+
+        Raises:
+            CorpusError: the source as a whole is missing, empty or malformed.
+        """
+        ...
+
+    def state(self) -> str:
+        """Return a cheap digest that changes when the source does (commit, sizes and times), for skipping work."""
+        ...
+
+
+class LLM(Protocol):
+    """Who answers prompts: teacher or student."""
+
+    @property
+    def model(self) -> str:
+        """The model's name, as the endpoint knows it; part of the journal's key."""
+        ...
+
+    def open(self) -> AbstractContextManager["Session"]:
+        """Connect.
+
+        Raises:
+            TeacherError: unreachable, wrong key, unknown model; says which, and what to do.
+        """
+        ...
+
+
+class Session(Protocol):
+    """An open LLM: prompts go in one by one, answers come out as they finish, with no barrier between them.
+
+    One thread drives a session. It submits while fewer than `capacity` prompts are in flight and collects otherwise.
+    """
+
+    @property
+    def capacity(self) -> int:
+        """How many prompts to keep in flight now; may change from call to call."""
+        ...
+
+    def body(self, prompt: Prompt) -> bytes:
+        """Return the canonical request for `prompt`, everything that decides the answer; the journal keys on it."""
+        ...
+
+    def submit(self, ticket: int, prompt: Prompt) -> None:
+        """Start one request; never blocks. `ticket` comes back with the answer."""
+        ...
+
+    def collect(self) -> list[tuple[int, Completion | Failure]]:
+        """Block until at least one request has finished, and return all that have.
+
+        Raises:
+            TeacherError: the endpoint as a whole fails (down, key refused); what is in flight is given up.
+        """
+        ...
+
+
+class Strategy(Protocol):
+    """How a sample is made from a seed. `write` reads top to bottom, however many turns it takes."""
+
+    name: ClassVar[str]
+    seed_kind: ClassVar[str]
+    """Which seeds it wants: `window` or `function`."""
+    needs_teacher: ClassVar[bool]
+
+    def write(self, seed: Seed, rng: random.Random) -> Generator[Prompt, Completion, list[Sample]]:
+        """Yield prompts, be resumed with their completions, return the samples.
+
+        `rng` depends on the recipe's random seed and the seed's id only.
+
+        Raises:
+            Unusable: this seed gives no sample; reason, detail and the raw answer become a Rejection.
+        """
+        ...
+
+
+class Sandbox(Protocol):
+    """Where untrusted programs run."""
+
+    def run(self, programs: Iterable[Program]) -> Iterator[Verdict]:
+        """Yield verdicts in order. A broken sandbox raises; it never counts as a wrong program."""
+        ...
+
+
+class Benchmark(Protocol):
+    """A published set of tasks."""
+
+    name: ClassVar[str]
+    version: ClassVar[str]
+    license: ClassVar[str]
+
+    def tasks(self, data: str) -> Iterator[Task]:
+        """Yield the tasks from the files under the folder `data` (laid out as documented in docs/benchmarks.md).
+
+        Raises:
+            BenchmarkError: a file is missing or malformed; names it.
+        """
+        ...
+
+
+class Engine(Protocol):
+    """How work is spread."""
+
+    def map(self, function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
+        """Yield `function(item)` in the order of `items`, pulling only a bounded number of them ahead."""
+        ...

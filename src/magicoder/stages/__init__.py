@@ -1,0 +1,1 @@
+"""The steps of the paper, one module each; no stage imports another."""

@@ -1,0 +1,302 @@
+"""What stages publish: Parquet parts, rejections beside them, a manifest last, all or nothing.
+
+    <run>/<stage>/part-00000.parquet …      rows, a few thousand a part
+    <run>/<stage>/rejected/part-00000.parquet
+    <run>/<stage>/manifest.json             written last; without it the artifact does not exist
+    <run>/<stage>.building/                 the same while it grows: a killed run goes on at the first missing part
+
+A part is a pure function of the stage's settings and its input, so a resumed artifact is byte-identical to one made
+in a single go. A manifest's `key` says what the artifact was made from; `content` digests the parts, and later stages
+key on `content`, so a stage that is made again with an equal result invalidates nothing behind it.
+"""
+
+import errno
+import fcntl
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from magicoder import __version__
+from magicoder.errors import StoreError
+from magicoder.fingerprint import digest, digest_bytes
+from magicoder.records import Rejection
+from magicoder.schema import from_table, schema_of, to_table
+
+R = TypeVar("R")
+
+LAYOUT = 1
+"""Version of the folder layout; a run folder of another layout is refused, never guessed at."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """What an artifact is: where it came from (`key`), what it holds (`content`), and how many."""
+
+    stage: str
+    key: str
+    content: str
+    record: str
+    rows: int
+    rejected: int
+    parts: tuple[str, ...]
+    facts: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Artifact(Generic[R]):
+    """A published stage, read-only."""
+
+    folder: Path
+    record: type[R]
+    manifest: Manifest
+
+    @property
+    def part_count(self) -> int:
+        """How many parts there are; part `i` of a one-to-one stage comes from part `i` of its input."""
+        return len(self.manifest.parts)
+
+    def read_part(self, index: int) -> list[R]:
+        """Return the rows of one part."""
+        return list(_read(self.folder / _part_name(index), self.record))
+
+    def __iter__(self) -> Iterator[R]:
+        for index in range(self.part_count):
+            yield from self.read_part(index)
+
+    def rejections(self) -> Iterator[Rejection]:
+        """Yield what the stage rejected, in order."""
+        for index in range(self.part_count):
+            yield from self.rejections_of_part(index)
+
+    def rejections_of_part(self, index: int) -> list[Rejection]:
+        """Return what the stage rejected of one part."""
+        return list(_read(self.folder / "rejected" / _part_name(index), Rejection))
+
+
+class Writer(Generic[R]):
+    """Builds an artifact part by part. `done` parts were found from an earlier, interrupted build of the same key."""
+
+    def __init__(self, folder: Path, stage: str, record: type[R]) -> None:
+        self.folder = folder
+        self.stage = stage
+        self.record = record
+        (folder / "rejected").mkdir(parents=True, exist_ok=True)
+        self.done = 0
+        while (folder / _part_name(self.done)).exists():
+            self.done += 1
+        self._facts: dict[str, Any] = {}
+
+    def write(self, rows: list[R], rejections: list[Rejection]) -> None:
+        """Publish the next part: rejections first, so that a part's presence means both are there."""
+        name = _part_name(self.done)
+        _write(self.folder / "rejected" / name, to_table(Rejection, rejections))
+        _write(self.folder / name, to_table(self.record, rows))
+        self.done += 1
+
+    def add_facts(self, facts: dict[str, Any]) -> None:
+        """Keep deterministic figures about the stage in its manifest (JSON-ready values, no clock times)."""
+        self._facts |= facts
+
+    def read_part(self, index: int) -> list[R]:
+        """Return the rows of a part that is already written, to rebuild state when resuming."""
+        return list(_read(self.folder / _part_name(index), self.record))
+
+    def _manifest(self, key: str) -> Manifest:
+        parts, rows, rejected, facts = [], 0, 0, self._facts
+        digests = []
+        for index in range(self.done):
+            name = _part_name(index)
+            parts.append(name)
+            digests.append(digest_bytes((self.folder / name).read_bytes()))
+            rows += pq.read_metadata(self.folder / name).num_rows
+            rejected += pq.read_metadata(self.folder / "rejected" / name).num_rows
+        return Manifest(
+            stage=self.stage,
+            key=key,
+            content=digest(digests),
+            record=self.record.__name__,
+            rows=rows,
+            rejected=rejected,
+            parts=tuple(parts),
+            facts=facts,
+        )
+
+
+class RunFolder:
+    """One run on disk. Open it with `RunFolder.locked`, which refuses a folder that is busy or of another layout."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @classmethod
+    @contextmanager
+    def locked(cls, path: Path) -> Iterator["RunFolder"]:
+        """Create or open the folder `path` and hold its lock.
+
+        Raises:
+            StoreError: another process works in it, it is of another layout, or it cannot be written.
+        """
+        with explained(path):
+            if path.exists() and not path.is_dir():
+                raise StoreError(f"{path} is a file; give another folder with --out")
+            path.mkdir(parents=True, exist_ok=True)
+            lock = os.open(path / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                holder = os.read(lock, 32).decode().strip() or "unknown"
+                raise StoreError(
+                    f"{path} is in use by another magicoder run (process {holder}); wait for it, or use another --out"
+                ) from None
+            os.ftruncate(lock, 0)
+            os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+            folder = cls(path)
+            folder.check_layout()
+            yield folder
+        finally:
+            os.close(lock)
+
+    def check_layout(self) -> None:
+        """Write the layout into a new folder.
+
+        Raises:
+            StoreError: the folder was written with another layout, or is not a run folder but holds files.
+        """
+        marker = self.path / "run.json"
+        if marker.exists():
+            try:
+                found = orjson.loads(marker.read_bytes())
+                layout, version = found["layout"], found["magicoder"]
+            except (orjson.JSONDecodeError, KeyError, TypeError):
+                raise StoreError(f"{marker} is damaged; use another --out") from None
+            if layout != LAYOUT:
+                raise StoreError(
+                    f"{self.path} was made by magicoder {version} (folder layout {layout}); this is magicoder "
+                    f"{__version__} (layout {LAYOUT}): use another --out, or install magicoder=={version}"
+                )
+            return
+        if any(p.name != ".lock" for p in self.path.iterdir()):
+            raise StoreError(f"{self.path} holds files but is not a run folder; give an empty folder with --out")
+        self.write_json("run.json", {"layout": LAYOUT, "magicoder": __version__})
+
+    def write_json(self, name: str, value: Any) -> None:
+        """Write a small JSON file atomically."""
+        write_atomic(self.path / name, orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS) + b"\n")
+
+    def manifest(self, stage: str) -> Manifest | None:
+        """Return the manifest of a published stage, None if it is not there."""
+        path = self.path / stage / "manifest.json"
+        if not path.exists():
+            return None
+        raw = orjson.loads(path.read_bytes())
+        return Manifest(**{**raw, "parts": tuple(raw["parts"])})
+
+    def artifact(self, stage: str, record: type[R]) -> Artifact[R] | None:
+        """Return a published stage, None if it is not there."""
+        manifest = self.manifest(stage)
+        return None if manifest is None else Artifact(self.path / stage, record, manifest)
+
+    def publish(
+        self, stage: str, record: type[R], settings: Any, inputs: list[str], build: Callable[[Writer[R]], None]
+    ) -> tuple[Artifact[R], bool]:
+        """Return the artifact of `stage` and whether it had to be built.
+
+        `settings` (fingerprinted whole) and `inputs` (the content digests of what is read) make the key: if the
+        published artifact has it, nothing is done; if an interrupted build has it, `build` goes on with that one.
+        """
+        key = digest([LAYOUT, stage, str(schema_of(record)), settings, inputs])
+        found = self.artifact(stage, record)
+        if found is not None and found.manifest.key == key:
+            return found, False
+        building = self.path / f"{stage}.building"
+        with explained(self.path):
+            _claim(building, key)
+            writer = Writer(building, stage, record)
+            build(writer)
+            manifest = writer._manifest(key)  # noqa: SLF001 - the two halves of one mechanism
+            write_atomic(
+                building / "manifest.json",
+                orjson.dumps(manifest, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS) + b"\n",
+            )
+            (building / "key").unlink()
+            swap(building, self.path / stage)
+        return Artifact(self.path / stage, record, replace(manifest)), True
+
+
+def _claim(building: Path, key: str) -> None:
+    """Keep an interrupted build made from the same key; throw away any other."""
+    marker = building / "key"
+    if building.exists() and not (marker.exists() and marker.read_text() == key):
+        shutil.rmtree(building)
+    building.mkdir(parents=True, exist_ok=True)
+    for leftover in building.rglob("*.partial"):
+        leftover.unlink()
+    write_atomic(marker, key.encode())
+
+
+def swap(new: Path, place: Path) -> None:
+    """Put the finished folder `new` at `place`; a kill in between leaves either the old or the new one, whole."""
+    old = place.with_name(place.name + ".old")
+    if old.exists():
+        shutil.rmtree(old)
+    if place.exists():
+        place.rename(old)
+    new.rename(place)
+    if old.exists():
+        shutil.rmtree(old)
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Write a file so that it is either absent or whole, also after a power cut."""
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("wb") as f:
+        f.write(data)
+        f.flush()
+        os.fsync(f.fileno())
+    partial.replace(path)
+
+
+@contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Turn operating-system errors about `path` into a StoreError that says what to do."""
+    try:
+        yield
+    except OSError as e:
+        if e.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise StoreError(
+                f"the disk is full while writing under {path}; nothing finished is lost: "
+                "free some space and run the same command again"
+            ) from e
+        if e.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise StoreError(f"cannot write to {e.filename or path}: {e.strerror}; give another folder with --out") from e
+        raise
+
+
+def _part_name(index: int) -> str:
+    return f"part-{index:05d}.parquet"
+
+
+def _write(path: Path, table: pa.Table) -> None:
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("wb") as f:
+        pq.write_table(table, f, compression="zstd", compression_level=3)
+        f.flush()
+        os.fsync(f.fileno())
+    partial.replace(path)
+
+
+def _read(path: Path, record: type[R]) -> Iterator[R]:
+    try:
+        table = pq.read_table(path)
+    except (pa.ArrowInvalid, FileNotFoundError) as e:
+        raise StoreError(f"{path} is missing or damaged ({e}); delete {path.parent} and run again") from e
+    return from_table(record, table, str(path))

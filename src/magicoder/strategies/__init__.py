@@ -1,0 +1,1 @@
+"""How an instruction is made from a seed: one module per method."""

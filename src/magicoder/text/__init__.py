@@ -1,0 +1,1 @@
+"""Pure functions on text: windows, syntax, n-grams, near-duplicates, licences."""
