@@ -14,11 +14,12 @@ import errno
 import fcntl
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import orjson
 import pyarrow as pa
@@ -81,10 +82,33 @@ class Artifact(Generic[R]):
         return list(_read(self.folder / "rejected" / _part_name(index), Rejection))
 
 
+class Progress(Protocol):
+    """Where a stage tells how far it is."""
+
+    def expect(self, total: int | None, unit: str) -> None:
+        """Say how many `unit`s are to come, None if that cannot be known."""
+        ...
+
+    def tick(self, count: int, note: str = "") -> None:
+        """Say that `count` more are done; `note` is shown beside the bar."""
+        ...
+
+
+class Silent:
+    """Progress that nobody watches."""
+
+    def expect(self, total: int | None, unit: str) -> None:
+        """Ignore it."""
+
+    def tick(self, count: int, note: str = "") -> None:
+        """Ignore it."""
+
+
 class Writer(Generic[R]):
     """Builds an artifact part by part. `done` parts were found from an earlier, interrupted build of the same key."""
 
-    def __init__(self, folder: Path, stage: str, record: type[R]) -> None:
+    def __init__(self, folder: Path, stage: str, record: type[R], progress: Progress | None = None) -> None:
+        self.progress: Progress = progress or Silent()
         self.folder = folder
         self.stage = stage
         self.record = record
@@ -128,6 +152,13 @@ class Writer(Generic[R]):
             parts=tuple(parts),
             facts=facts,
         )
+
+
+def account(inputs: Iterable[str], kept: Iterable[str], rejected: Iterable[str]) -> None:
+    """Assert that every input id went one way, kept or rejected, exactly once: our own invariant, in every stage."""
+    went_in, came_out = Counter(inputs), Counter(kept)
+    came_out.update(rejected)
+    assert went_in == came_out, f"ids lost or doubled: {list((went_in - came_out) + (came_out - went_in))[:3]}"
 
 
 class RunFolder:
@@ -206,7 +237,13 @@ class RunFolder:
         return None if manifest is None else Artifact(self.path / stage, record, manifest)
 
     def publish(
-        self, stage: str, record: type[R], settings: Any, inputs: list[str], build: Callable[[Writer[R]], None]
+        self,
+        stage: str,
+        record: type[R],
+        settings: Any,
+        inputs: list[str],
+        build: Callable[[Writer[R]], None],
+        progress: Progress | None = None,
     ) -> tuple[Artifact[R], bool]:
         """Return the artifact of `stage` and whether it had to be built.
 
@@ -220,7 +257,7 @@ class RunFolder:
         building = self.path / f"{stage}.building"
         with explained(self.path):
             _claim(building, key)
-            writer = Writer(building, stage, record)
+            writer = Writer(building, stage, record, progress)
             build(writer)
             manifest = writer._manifest(key)  # noqa: SLF001 - the two halves of one mechanism
             write_atomic(
@@ -229,7 +266,7 @@ class RunFolder:
             )
             (building / "key").unlink()
             swap(building, self.path / stage)
-        return Artifact(self.path / stage, record, replace(manifest)), True
+        return Artifact(self.path / stage, record, manifest), True
 
 
 def _claim(building: Path, key: str) -> None:

@@ -1,0 +1,36 @@
+# Two commands on a fresh machine: `make demo`, `make test`. Everything lives in .venv; delete it to start again.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+
+.PHONY: help demo test check bench clean
+help:            ## what there is
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/ —/'
+
+$(VENV)/.core: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.core
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,hub]'
+	@touch $@
+
+demo: $(VENV)/.core  ## a dataset from the Python standard library: no key, no GPU, no model
+	$(BIN)/magicoder run recipes/quickstart.yaml --out runs/quickstart
+
+test: $(VENV)/.dev   ## all tests
+	$(BIN)/python -m pytest -n 2 tests
+
+check: $(VENV)/.dev  ## format, lint, types, layers, size caps
+	$(BIN)/ruff format --check src tests benchmarks
+	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python tests/size_caps.py
+
+bench: $(VENV)/.dev  ## measurements (docs/benchmarks)
+	$(BIN)/python benchmarks/run.py
+
+clean:               ## remove what make built
+	rm -rf $(VENV) build dist src/*.egg-info

@@ -1,0 +1,78 @@
+"""What a run came to, as figures: read from manifests and rejections, shown by the card, the report and the CLI."""
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from magicoder.store import Artifact
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageCount:
+    """One step of the funnel. `unit` is what goes in (documents, seeds, samples); reasons are most frequent first."""
+
+    stage: str
+    unit: str
+    kept: int
+    rejected: int
+    reasons: dict[str, int]
+    facts: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """A whole run. Counts of `languages`, `licenses` and `repositories` are over published rows.
+
+    stages               in order; a stage's `facts` are its manifest's (decontamination: benchmarks and hits)
+    cost_usd             None where the teacher's prices are not known
+    """
+
+    name: str
+    recipe: str
+    strategy: str
+    teacher: str
+    stages: tuple[StageCount, ...]
+    rows: int
+    languages: dict[str, int]
+    licenses: dict[str, int]
+    repositories: dict[str, int]
+    prompt_tokens: int
+    completion_tokens: int
+    cost_usd: float | None
+
+
+def count_stage(artifact: Artifact[Any], unit: str) -> StageCount:
+    """Count one published stage, reading only the column it needs."""
+    reasons: Counter[str] = Counter()
+    for name in artifact.manifest.parts:
+        reasons.update(_values(artifact.folder / "rejected" / name, "reason"))
+    return StageCount(
+        stage=artifact.manifest.stage,
+        unit=unit,
+        kept=artifact.manifest.rows,
+        rejected=artifact.manifest.rejected,
+        reasons=dict(sorted(reasons.items(), key=lambda item: (-item[1], item[0]))),
+        facts=artifact.manifest.facts,
+    )
+
+
+def count_column(artifact: Artifact[Any], column: str) -> dict[str, int]:
+    """Return how often each value of a text column occurs in a published stage, most frequent first."""
+    counts: Counter[str] = Counter()
+    for name in artifact.manifest.parts:
+        counts.update(_values(artifact.folder / name, column))
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
+
+def sum_column(artifact: Artifact[Any], column: str) -> int:
+    """Return the sum of a number column of a published stage."""
+    parts = (pq.read_table(artifact.folder / name, columns=[column])[column] for name in artifact.manifest.parts)
+    return sum(pc.sum(part).as_py() or 0 for part in parts)
+
+
+def _values(path: Any, column: str) -> list[str]:
+    values: list[str] = pq.read_table(path, columns=[column])[column].to_pylist()
+    return values
