@@ -314,7 +314,9 @@ def explained(path: Path) -> Iterator[None]:
                 "free some space and run the same command again"
             ) from e
         if e.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            raise StoreError(f"cannot write to {e.filename or path}: {e.strerror}; give another folder with --out") from e
+            raise StoreError(
+                f"cannot write to {e.filename or path}: {e.strerror}; give another folder with --out"
+            ) from e
         raise
 
 
