@@ -47,6 +47,10 @@ class LLM(Protocol):
         """The model's name, as the endpoint knows it; part of the journal's key."""
         ...
 
+    def body(self, prompt: Prompt) -> bytes:
+        """Return the canonical request for `prompt`, everything that decides the answer; the journal keys on it."""
+        ...
+
     def open(self) -> AbstractContextManager["Session"]:
         """Connect.
 
@@ -65,10 +69,6 @@ class Session(Protocol):
     @property
     def capacity(self) -> int:
         """How many prompts to keep in flight now; may change from call to call."""
-        ...
-
-    def body(self, prompt: Prompt) -> bytes:
-        """Return the canonical request for `prompt`, everything that decides the answer; the journal keys on it."""
         ...
 
     def submit(self, ticket: int, prompt: Prompt) -> None:

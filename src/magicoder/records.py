@@ -150,7 +150,7 @@ class Sample:
     raw_index: int
 
     @classmethod
-    def from_seed(  # noqa: D417
+    def from_seed(
         cls,
         seed: Seed,
         *,
@@ -193,7 +193,10 @@ class Sample:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rejection:
-    """A record that a stage did not pass on. `reason` is a word for a table; `text` keeps raw teacher answers."""
+    """A record that a stage did not pass on. `reason` is a word for a table; `text` keeps raw teacher answers.
+
+    The tokens are what was paid for nothing.
+    """
 
     id: str
     stage: str
@@ -201,6 +204,8 @@ class Rejection:
     detail: str = ""
     language: str = ""
     text: str = ""
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

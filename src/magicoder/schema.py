@@ -1,6 +1,5 @@
 """Parquet schemas derived from record classes, and strict conversion both ways."""
 
-import functools
 import types
 import typing
 from collections.abc import Iterable, Iterator
@@ -23,7 +22,6 @@ _SCALARS: dict[type, pa.DataType] = {
 }
 
 
-@functools.cache
 def schema_of(record: type) -> pa.Schema:
     """Return the Arrow schema of a record class: one column per field, nullable only where `None` is allowed."""
     hints = typing.get_type_hints(record)

@@ -240,9 +240,10 @@ class RunFolder:
         self,
         stage: str,
         record: type[R],
+        build: Callable[[Writer[R]], None],
+        *,
         settings: Any,
         inputs: list[str],
-        build: Callable[[Writer[R]], None],
         progress: Progress | None = None,
     ) -> tuple[Artifact[R], bool]:
         """Return the artifact of `stage` and whether it had to be built.
@@ -259,7 +260,7 @@ class RunFolder:
             _claim(building, key)
             writer = Writer(building, stage, record, progress)
             build(writer)
-            manifest = writer._manifest(key)  # noqa: SLF001 - the two halves of one mechanism
+            manifest = writer._manifest(key)
             write_atomic(
                 building / "manifest.json",
                 orjson.dumps(manifest, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS) + b"\n",
@@ -267,6 +268,28 @@ class RunFolder:
             (building / "key").unlink()
             swap(building, self.path / stage)
         return Artifact(self.path / stage, record, manifest), True
+
+    def publish_folder(
+        self, name: str, build: Callable[[Path], None], *, settings: Any, inputs: list[str]
+    ) -> tuple[Path, bool]:
+        """Return the folder `name` of files made for people and other tools, and whether it had to be built.
+
+        Its key stands in `<name>.json` beside it, so that the folder holds nothing of ours.
+        """
+        key = digest([LAYOUT, name, settings, inputs])
+        place, marker = self.path / name, self.path / f"{name}.json"
+        if place.is_dir() and marker.exists() and orjson.loads(marker.read_bytes()).get("key") == key:
+            return place, False
+        building = self.path / f"{name}.building"
+        with explained(self.path):
+            if building.exists():
+                shutil.rmtree(building)
+            building.mkdir()
+            build(building)
+            marker.unlink(missing_ok=True)
+            swap(building, place)
+            self.write_json(marker.name, {"key": key})
+        return place, True
 
 
 def _claim(building: Path, key: str) -> None:

@@ -1,0 +1,242 @@
+"""The recipe: everything that decides a result, as one typed value, from a YAML file or from Python.
+
+A recipe file is checked against the dataclasses themselves: an unknown field, a wrong type or an impossible value is
+reported with file, line and field, and with the nearest name where there is one.
+"""
+
+import os
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+
+from magicoder.errors import RecipeError
+from magicoder.plugins import load, names, suggest
+from magicoder.protocols import LLM, Corpus, Strategy
+from magicoder.stages.clean import Clean
+from magicoder.stages.decontaminate import Decontaminate
+from magicoder.stages.documents import Documents
+from magicoder.stages.export import Export
+from magicoder.stages.generate import Generate
+from magicoder.stages.seeds import Seeds
+from magicoder.strategies.comment_pairs import CommentPairs
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """Annotation: the field holds a plugin of this family, written `name` or `name: {field: value}`."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """A run as one value.
+
+    name           of the run and its dataset
+    corpora        where code comes from, read in this order
+    strategy       how a sample is made from a seed
+    teacher        who answers its prompts; none is needed for `comment_pairs`
+    """
+
+    name: str = "magicoder"
+    corpora: tuple[Annotated[Corpus, Family("corpora")], ...] = ()
+    documents: Documents = field(default_factory=Documents)
+    seeds: Seeds = field(default_factory=Seeds)
+    strategy: Annotated[Strategy, Family("strategies")] = field(default_factory=CommentPairs)
+    teacher: Annotated[LLM | None, Family("llms")] = None
+    generate: Generate = field(default_factory=Generate)
+    clean: Clean = field(default_factory=Clean)
+    decontaminate: Decontaminate = field(default_factory=Decontaminate)
+    export: Export = field(default_factory=Export)
+
+    def check(self) -> None:
+        """Check what no single field can.
+
+        Raises:
+            RecipeError: no corpus, or a strategy without the teacher it needs.
+        """
+        if not self.corpora:
+            raise RecipeError("the recipe names no corpora; add one under `corpora:`, or give --source PATH")
+        if self.strategy.needs_teacher and self.teacher is None:
+            raise RecipeError(
+                f"strategy {self.strategy.name} needs a teacher; give --llm MODEL [--base-url URL], add `teacher:` to "
+                "the recipe, or use the strategy comment_pairs, which needs none"
+            )
+
+
+def read(path: Path) -> Recipe:
+    """Return the recipe in a YAML file.
+
+    Raises:
+        RecipeError: no such file, not YAML, or a field that is unknown, ill-typed or impossible; says where.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise RecipeError(f"there is no recipe {path}; write one with: magicoder init {path}") from None
+    except (OSError, UnicodeDecodeError) as e:
+        raise RecipeError(f"the recipe {path} cannot be read: {e}") from e
+    return parse(text, str(path))
+
+
+def parse(text: str, file: str = "recipe.yaml") -> Recipe:
+    """Return the recipe in a YAML text; `file` is named in errors.
+
+    Raises:
+        RecipeError: as `read`.
+    """
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.MarkedYAMLError as e:
+        line = e.problem_mark.line + 1 if e.problem_mark else 1
+        raise RecipeError(f"{file}:{line}: not valid YAML: {e.problem or e.context}") from None
+    if node is None:
+        raise RecipeError(f"{file} is empty; write a recipe with: magicoder init")
+    recipe: Recipe = _Reader(file).dataclass(node, Recipe, "")
+    return recipe
+
+
+class _Reader:
+    """Builds typed values from YAML nodes, which know their lines."""
+
+    def __init__(self, file: str) -> None:
+        self.file = file
+
+    def fail(self, node: yaml.Node, message: str) -> RecipeError:
+        return RecipeError(f"{self.file}:{node.start_mark.line + 1}: {message}")
+
+    def value(self, node: yaml.Node, hint: Any, at: str) -> Any:
+        if typing.get_origin(hint) is Annotated:
+            inner, *marks = typing.get_args(hint)
+            family = next((m for m in marks if isinstance(m, Family)), None)
+            return self.plugin(node, family.name, at) if family else self.value(node, inner, at)
+        if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
+            if _is_null(node):
+                return None
+            return self.value(node, next(a for a in typing.get_args(hint) if a is not types.NoneType), at)
+        if typing.get_origin(hint) is tuple:
+            return self.sequence(node, typing.get_args(hint)[0], at)
+        if typing.get_origin(hint) is dict:
+            return self.mapping(node, typing.get_args(hint)[1], at)
+        if is_dataclass(hint):
+            return self.dataclass(node, hint, at)
+        if hint is Any:
+            return yaml.SafeLoader("").construct_document(node)
+        return self.scalar(node, hint, at)
+
+    def scalar(self, node: yaml.Node, hint: type, at: str) -> Any:
+        words = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
+        if not isinstance(node, yaml.ScalarNode):
+            raise self.fail(node, f"{at} must be {words[hint]}, not a {_kind(node)}")
+        found = yaml.SafeLoader("").construct_document(node)
+        if hint is float and isinstance(found, int) and not isinstance(found, bool):
+            return float(found)
+        if not isinstance(found, hint) or (hint is int and isinstance(found, bool)):
+            raise self.fail(node, f"{at} must be {words[hint]}, not {node.value!r}")
+        return found
+
+    def sequence(self, node: yaml.Node, hint: Any, at: str) -> tuple[Any, ...]:
+        if not isinstance(node, yaml.SequenceNode):
+            raise self.fail(node, f"{at} must be a list (one `- …` a line), not {_shown(node)}")
+        return tuple(self.value(item, hint, f"{at}[{i}]") for i, item in enumerate(node.value))
+
+    def mapping(self, node: yaml.Node, hint: Any, at: str) -> dict[str, Any]:
+        if not isinstance(node, yaml.MappingNode):
+            raise self.fail(node, f"{at} must be a mapping (`key: value` lines), not {_shown(node)}")
+        return {key.value: self.value(item, hint, f"{at}.{key.value}") for key, item in node.value}
+
+    def dataclass(self, node: yaml.Node, cls: Any, at: str) -> Any:
+        if _is_null(node):
+            node = yaml.MappingNode("tag:yaml.org,2002:map", [], node.start_mark, node.end_mark)
+        if not isinstance(node, yaml.MappingNode):
+            raise self.fail(node, f"{at or 'the recipe'} must be a mapping (`key: value` lines), not {_shown(node)}")
+        hints = typing.get_type_hints(cls, include_extras=True)
+        known = [f.name for f in fields(cls)]
+        given: dict[str, Any] = {}
+        for key, item in node.value:
+            name = key.value
+            where = f"{at}.{name}" if at else name
+            if name not in known:
+                raise self.fail(key, f"{where} is unknown{suggest(name, known) or _listed(known)}")
+            if name in given:
+                raise self.fail(key, f"{where} is given twice")
+            given[name] = self.value(item, hints[name], where)
+        needed = [f.name for f in fields(cls) if f.default is MISSING and f.default_factory is MISSING]
+        missing = [name for name in needed if name not in given]
+        if missing:
+            raise self.fail(node, f"{at} needs {' and '.join(missing)}")
+        try:
+            return cls(**given)
+        except ValueError as e:
+            raise self.fail(node, f"{at}: {e}") from e
+
+    def plugin(self, node: yaml.Node, family: str, at: str) -> Any:
+        if _is_null(node):
+            return None
+        if isinstance(node, yaml.ScalarNode):
+            name, key, body = node.value, node, None
+        elif isinstance(node, yaml.MappingNode) and len(node.value) == 1:
+            (key, body) = node.value[0]
+            name = key.value
+        else:
+            raise self.fail(node, f"{at} must be a name or `name: {{…}}`, one of: {', '.join(names(family))}")
+        try:
+            cls = load(family, name)
+        except RecipeError as e:
+            raise self.fail(key, f"{at}: {e}") from None
+        empty = yaml.MappingNode("tag:yaml.org,2002:map", [], key.start_mark, key.end_mark)
+        return self.dataclass(body or empty, cls, f"{at}.{name}")
+
+
+def _is_null(node: yaml.Node) -> bool:
+    return isinstance(node, yaml.ScalarNode) and node.tag == "tag:yaml.org,2002:null"
+
+
+def _kind(node: yaml.Node) -> str:
+    return "list" if isinstance(node, yaml.SequenceNode) else "mapping"
+
+
+def _shown(node: yaml.Node) -> str:
+    return repr(node.value) if isinstance(node, yaml.ScalarNode) else f"a {_kind(node)}"
+
+
+def _listed(known: list[str]) -> str:
+    return f"; there are: {', '.join(known)}"
+
+
+def to_yaml(recipe: Recipe) -> str:
+    """Return the recipe as YAML, every field written out. Absolute paths are cut to their last part: what is published
+    says what was read, not where a person keeps it.
+    """
+    return yaml.safe_dump(_plain(recipe), sort_keys=False, allow_unicode=True, width=100)
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value) and not isinstance(value, type):
+        plain = {f.name: _plain(getattr(value, f.name)) for f in fields(value) if f.metadata.get("identity", True)}
+        family = _family_of(value)
+        return {family: plain} if family else plain
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    if isinstance(value, str) and value.startswith(("/", "~")) and len(value) > 1:
+        return f"…/{os.path.basename(value.rstrip('/'))}"  # noqa: PTH119 - not a path of this machine
+    return value
+
+
+def _family_of(value: Any) -> str:
+    """Return a plugin's name, "" for a component that is not one."""
+    parts = type(value).__module__.split(".")
+    is_plugin = len(parts) == 3 and parts[1] in ("corpora", "strategies", "llms")
+    return parts[2] if is_plugin else ""
+
+
+def override(recipe: Recipe, **changes: Any) -> Recipe:
+    """Return the recipe with the given fields replaced; None leaves a field as it is."""
+    return replace(recipe, **{name: value for name, value in changes.items() if value is not None})
