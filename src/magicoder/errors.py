@@ -5,7 +5,8 @@ MagicoderError (ValueError)
 ├── CorpusError        a source of code cannot be read                                      exit code 2
 ├── BenchmarkError     benchmark files are missing or malformed                             exit code 2
 ├── StoreError         a run folder is busy, from another version, or cannot be written     exit code 3
-└── TeacherError       the LLM endpoint refuses or is down; nothing paid for is lost        exit code 4
+├── TeacherError       the LLM endpoint refuses or is down; nothing paid for is lost        exit code 4
+└── Interrupted         the user asked to stop; everything answered is kept                  exit code 130
 Unusable (Exception)   raised by a strategy: this seed gives no sample, and why
 """
 
@@ -44,6 +45,12 @@ class TeacherError(MagicoderError):
     """The endpoint refuses every request or is down. Every answer received so far is in the journal."""
 
     exit_code = 4
+
+
+class Interrupted(MagicoderError):  # noqa: N818 - not an error, an end
+    """The user asked to stop. Everything finished or answered is kept; the same command goes on."""
+
+    exit_code = 130
 
 
 class Unusable(Exception):  # noqa: N818 - a verdict on a seed, not an error of the program

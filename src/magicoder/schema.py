@@ -55,6 +55,8 @@ def to_table(record: type[R], rows: Iterable[R]) -> pa.Table:
     schema = schema_of(record)
     items = list(rows)
     columns = [pa.array([getattr(r, f.name) for r in items], type=f.type) for f in schema]
+    for column, f in zip(columns, schema, strict=True):
+        assert f.nullable or not column.null_count, f"{record.__name__}.{f.name} is None in a row"
     return pa.Table.from_arrays(columns, schema=schema)
 
 

@@ -133,24 +133,31 @@ class Writer(Generic[R]):
         """Return the rows of a part that is already written, to rebuild state when resuming."""
         return list(_read(self.folder / _part_name(index), self.record))
 
-    def _manifest(self, key: str) -> Manifest:
-        parts, rows, rejected, facts = [], 0, 0, self._facts
-        digests = []
-        for index in range(self.done):
-            name = _part_name(index)
-            parts.append(name)
-            digests.append(digest_bytes((self.folder / name).read_bytes()))
-            rows += pq.read_metadata(self.folder / name).num_rows
-            rejected += pq.read_metadata(self.folder / "rejected" / name).num_rows
+    def rejections_of_part(self, index: int) -> list[Rejection]:
+        """Return what was rejected with a part that is already written."""
+        return list(_read(self.folder / "rejected" / _part_name(index), Rejection))
+
+    def counts(self) -> tuple[int, int]:
+        """Return how many rows and rejections the parts written so far hold."""
+        names = [_part_name(i) for i in range(self.done)]
+        return (
+            sum(pq.read_metadata(self.folder / n).num_rows for n in names),
+            sum(pq.read_metadata(self.folder / "rejected" / n).num_rows for n in names),
+        )
+
+    def manifest(self, key: str) -> Manifest:
+        """Return what the parts written so far amount to."""
+        names = [_part_name(i) for i in range(self.done)]
+        rows, rejected = self.counts()
         return Manifest(
             stage=self.stage,
             key=key,
-            content=digest(digests),
+            content=digest([digest_bytes((self.folder / n).read_bytes()) for n in names]),
             record=self.record.__name__,
             rows=rows,
             rejected=rejected,
-            parts=tuple(parts),
-            facts=facts,
+            parts=tuple(names),
+            facts=self._facts,
         )
 
 
@@ -260,7 +267,7 @@ class RunFolder:
             _claim(building, key)
             writer = Writer(building, stage, record, progress)
             build(writer)
-            manifest = writer._manifest(key)
+            manifest = writer.manifest(key)
             write_atomic(
                 building / "manifest.json",
                 orjson.dumps(manifest, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS) + b"\n",

@@ -12,19 +12,13 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from magicoder.errors import MagicoderError, Unusable
+from magicoder.errors import Interrupted, Unusable
 from magicoder.journal import Journal, key
 from magicoder.protocols import LLM, NOT_IDENTITY, Engine, Session, Strategy
 from magicoder.records import Completion, Failure, Prompt, Rejection, Sample, Seed
 from magicoder.store import Artifact, Writer, account
 
 STAGE = "samples"
-
-
-class Interrupted(MagicoderError):
-    """The user asked to stop. Everything answered is in the journal."""
-
-    exit_code = 130
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +46,7 @@ class Generate:
         seeds: Artifact[Seed],
         out: Writer[Sample],
         engine: Engine,
+        *,
         strategy: Strategy,
         teacher: LLM | None,
         journal: Journal | None,
@@ -74,7 +69,7 @@ class Generate:
             return
         assert journal is not None, "a teacher's answers are always journaled"
         with ExitStack() as stack:
-            driver = _Driver(self, strategy, teacher, journal, stack, stop)
+            driver = _Driver(settings=self, strategy=strategy, teacher=teacher, journal=journal, stack=stack, stop=stop)
             finished = driver.outcomes(seeds, indices)
             for index in indices:
                 count = len(seeds.read_part(index))
@@ -164,8 +159,9 @@ class Dialogue:
 class _Driver:
     """Keeps as many prompts in flight as the session wants, whatever turn their dialogues are at."""
 
-    def __init__(  # noqa: PLR0917 - one caller, in this module
+    def __init__(
         self,
+        *,
         settings: Generate,
         strategy: Strategy,
         teacher: LLM,

@@ -1,0 +1,355 @@
+"""The command line: commands and their texts, no logic. Everything heavy is imported by the command that needs it.
+
+Data go to stdout, progress to stderr. Exit codes: 0 done, 1 failed, 2 usage or recipe, 3 run folder, 4 teacher
+unavailable, 130 stopped by the user.
+"""
+
+import os
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from magicoder import __version__
+from magicoder.errors import MagicoderError, RecipeError
+
+if TYPE_CHECKING:
+    from magicoder.pipeline import Result
+    from magicoder.recipe import Recipe
+
+FAMILIES = ("corpora", "strategies", "llms", "benchmarks", "languages")
+
+
+class _Group(click.Group):
+    """Prints a MagicoderError as one message and exits with its code."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except MagicoderError as e:
+            click.echo(f"error: {e}", err=True)
+            ctx.exit(e.exit_code)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="magicoder")
+def main() -> None:
+    """Turn open-source code into an instruction dataset in which every row walks back to a line of code.
+
+    \b
+    First steps:
+      magicoder run --source stdlib                     a dataset without any LLM
+      magicoder run --source PATH --llm gpt-4o-mini     OSS-Instruct with your key in OPENAI_API_KEY
+      magicoder run --source PATH --llm NAME --base-url http://localhost:8000/v1
+                                                        … with a local server (vLLM, llama.cpp, Ollama, …)
+      magicoder init recipe.yaml                        a commented recipe to edit
+      magicoder doctor                                  what works here, and how to get the rest
+
+    Running a command again goes on where it stopped. Nothing paid for is asked twice.
+    """
+
+
+@main.command()
+@click.argument("recipe", required=False, type=click.Path(path_type=Path))
+@click.option(
+    "--source",
+    "sources",
+    multiple=True,
+    metavar="SOURCE",
+    help="Code to read: a folder, a git checkout or bare repository (PATH#REVISION), an archive, a Parquet or JSONL file, hf://OWNER/NAME, or `stdlib`. May be repeated.",
+)
+@click.option(
+    "--llm",
+    metavar="MODEL",
+    help="The teacher: a model of the endpoint, `mock` (offline), or `replay:FILE`. Default: none.",
+)
+@click.option(
+    "--base-url",
+    metavar="URL",
+    help="An OpenAI-compatible endpoint, e.g. http://localhost:8000/v1. The key is read from OPENAI_API_KEY.",
+)
+@click.option(
+    "--strategy",
+    metavar="NAME",
+    help="How samples are made (magicoder list strategies). Default: oss_instruct with a teacher, else comment_pairs.",
+)
+@click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="The run folder. Default: runs/NAME.")
+@click.option(
+    "--data",
+    envvar="MAGICODER_DATA",
+    metavar="DIR",
+    help="Folder with local benchmark files, to decontaminate against (docs/benchmarks.md). Also MAGICODER_DATA.",
+)
+@click.option(
+    "--language", "languages", multiple=True, metavar="NAME", help="Keep only this language. May be repeated."
+)
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Read at most N files.")
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Processes. Default: one a core. Never changes the result.",
+)
+@click.option(
+    "--journal",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Where paid answers are kept, shared by runs. Default: MAGICODER_HOME/journal.sqlite.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
+@click.option("--quiet", "-q", is_flag=True, help="No progress.")
+def run(recipe: Path | None, as_json: bool, quiet: bool, out: Path | None, **options: Any) -> None:
+    """Make a dataset from RECIPE (a YAML file), or from --source without one.
+
+    \b
+    Examples:
+      magicoder run recipes/quickstart.yaml
+      magicoder run --source ~/code/project --out runs/mine
+      magicoder run --source code.parquet --llm qwen3-coder --base-url http://localhost:8000/v1
+
+    Flags overrule the recipe. Ctrl-C waits for the answers in flight and keeps them; twice stops at once.
+    """
+    from magicoder import console
+
+    chosen = _recipe(
+        recipe, **{k: options[k] for k in ("sources", "llm", "base_url", "strategy", "languages", "limit")}
+    )
+    place = out or Path("runs") / chosen.name
+    watch = console.Watch(quiet=quiet)
+    try:
+        result = _run(chosen, place, watch, options)
+    finally:
+        watch.close()
+    if as_json:
+        click.echo(_json({"dataset": str(result.dataset), "report": str(result.report), "summary": result.summary}))
+    else:
+        click.echo(console.summary_text(result.summary))
+        click.echo(_where(chosen, place, result, options))
+
+
+def _run(recipe: "Recipe", place: Path, watch: Any, options: dict[str, Any]) -> "Result":
+    from magicoder import pipeline
+    from magicoder.engines.local import Local
+    from magicoder.store import RunFolder
+
+    workers = options["workers"] or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+    around = pipeline.Surroundings(
+        engine=Local(workers=workers),
+        journal=options["journal"] or _home() / "journal.sqlite",
+        data=options["data"],
+        watcher=watch,
+        stop=_stop_on_signals(),
+    )
+    with RunFolder.locked(place) as folder:
+        return pipeline.run(recipe, folder, around)
+
+
+def _recipe(
+    path: Path | None,
+    *,
+    sources: tuple[str, ...],
+    llm: str | None,
+    base_url: str | None,
+    strategy: str | None,
+    languages: tuple[str, ...],
+    limit: int | None,
+) -> "Recipe":
+    """Return the recipe of a file or of the flags alone, flags overruling the file."""
+    from magicoder import corpora, plugins
+    from magicoder import recipe as recipes
+
+    if path is None and not sources:
+        raise RecipeError("give a recipe file or --source PATH, e.g.: magicoder run --source stdlib")
+    base = recipes.read(path) if path else recipes.Recipe(name=_name(sources[0]))
+    chosen = recipes.override(
+        base, corpora=tuple(corpora.guess(s) for s in sources) or None, teacher=_teacher(base, llm, base_url)
+    )
+    if strategy is None and path is None and chosen.teacher is not None:
+        strategy = "oss_instruct"
+    if strategy:
+        chosen = recipes.override(chosen, strategy=plugins.load("strategies", strategy)())
+    for language in languages:
+        plugins.load("languages", language)
+    return recipes.override(
+        chosen, documents=recipes.override(chosen.documents, languages=languages or None, limit=limit)
+    )
+
+
+def _teacher(base: "Recipe", llm: str | None, base_url: str | None) -> Any:
+    """Return the teacher the flags ask for, None to keep the recipe's."""
+    from dataclasses import replace
+
+    from magicoder.llms.openai_chat import OpenAIChat
+
+    if llm == "mock":
+        from magicoder.llms.mock import Mock
+
+        return Mock()
+    if llm and llm.startswith("replay:"):
+        from magicoder.llms.replay import Replay
+
+        return Replay(path=llm.removeprefix("replay:"))
+    if not llm and not base_url:
+        return None
+    known = base.teacher if isinstance(base.teacher, OpenAIChat) else None
+    if known is None and not llm:
+        raise RecipeError("--base-url needs --llm MODEL: which model of that server should answer?")
+    teacher = replace(known, model=llm) if known and llm else known or OpenAIChat(model=llm or "")
+    return replace(teacher, base_url=base_url) if base_url else teacher
+
+
+def _name(source: str) -> str:
+    """Return a run's name from its first source."""
+    stem = source.rstrip("/").split("#")[0].rsplit("/", 1)[-1] or Path(source).resolve().name
+    name = "".join(c if c.isalnum() or c in "-_" else "-" for c in stem.split(".")[0] or Path(source).resolve().name)
+    return name.strip("-") or "magicoder"
+
+
+def _where(recipe: "Recipe", place: Path, result: "Result", options: dict[str, Any]) -> str:
+    from magicoder.pipeline import empty_because
+
+    lines = [
+        f"Dataset  {result.dataset}   (load_dataset({str(result.dataset)!r}), jsonl/ for trainers)",
+        f"Card     {result.dataset / 'README.md'}",
+        f"Report   {result.report}",
+    ]
+    if not result.summary.rows:
+        lines += ["", f"No rows: {empty_because(result.summary)}"]
+    if not options["data"]:
+        lines += [
+            "",
+            "Not decontaminated: no benchmark files at hand; give their folder with --data (docs/benchmarks.md).",
+        ]
+    if recipe.teacher is None:
+        again = " ".join(f"--source {s}" for s in options["sources"]) or "recipes/own-code.yaml --source PATH"
+        lines += ["", "Next, the same code with an LLM as teacher (OSS-Instruct):"]
+        lines += [f"  OPENAI_API_KEY=… magicoder run {again} --llm gpt-4o-mini --out {place}-oss"]
+        lines += [f"  magicoder run {again} --llm MODEL --base-url http://localhost:8000/v1 --out {place}-oss"]
+    return "\n".join(lines)
+
+
+def _stop_on_signals() -> Any:
+    """Turn the first SIGINT or SIGTERM into a request to stop; a second one stops at once."""
+    asked: list[int] = []
+
+    def handler(number: int, _frame: FrameType | None) -> None:
+        if asked:
+            raise KeyboardInterrupt
+        asked.append(number)
+        click.echo("\nstopping: waiting for what is in flight (again to stop at once)", err=True)
+
+    signal.signal(signal.SIGINT, handler)
+    signal.signal(signal.SIGTERM, handler)
+    return lambda: bool(asked)
+
+
+def _home() -> Path:
+    """Return the folder of what outlives runs: MAGICODER_HOME, else the user's data folder."""
+    default = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "magicoder"
+    home = Path(os.environ.get("MAGICODER_HOME") or default)
+    home.mkdir(parents=True, exist_ok=True)
+    return home
+
+
+@main.command()
+@click.argument("path", default="recipe.yaml", type=click.Path(path_type=Path))
+def init(path: Path) -> None:
+    """Write a commented recipe to PATH (default recipe.yaml)."""
+    from importlib.resources import files
+
+    if path.exists():
+        raise RecipeError(f"{path} is already there; give another name, or edit it")
+    path.write_text(files("magicoder").joinpath("recipe.template.yaml").read_text(encoding="utf-8"), encoding="utf-8")
+    click.echo(f"wrote {path}\nnext: edit it, then: magicoder run {path}")
+
+
+@main.command("list")
+@click.argument("family", type=click.Choice(FAMILIES))
+@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+def list_(family: str, as_json: bool) -> None:
+    """Show what there is to choose from."""
+    from magicoder import console, plugins
+
+    rows = [(name, plugins.summary(family, name)) for name in plugins.names(family)]
+    click.echo(_json(dict(rows)) if as_json else console.table(["name", "what it is"], rows))
+
+
+@main.command()
+@click.argument("folder", metavar="RUN", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+def status(folder: Path, as_json: bool) -> None:
+    """Show how far the run in folder RUN is."""
+    from magicoder import console
+    from magicoder.pipeline import progress_of
+
+    rows = progress_of(_open(folder))
+    if as_json:
+        click.echo(_json([dict(zip(("stage", "state", "kept", "rejected"), row, strict=True)) for row in rows]))
+    else:
+        click.echo(console.table(["stage", "state", "kept", "rejected"], rows))
+
+
+@main.command()
+@click.argument("folder", metavar="RUN", type=click.Path(path_type=Path))
+@click.argument("sample_id")
+@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+def trace(folder: Path, sample_id: str, as_json: bool) -> None:
+    """Walk SAMPLE_ID of RUN back to repository, commit, line and licence; or to why it was rejected."""
+    from magicoder.trace import trace as find
+
+    found = find(_open(folder), sample_id)
+    if as_json:
+        click.echo(_json(found))
+        return
+    for name, value in found["origin"].items():
+        click.echo(f"{name:<12} {value if value != '' else '(unknown)'}")
+    click.echo()
+    for step in found["history"]:
+        why = "".join(f"  {step[k]}" for k in ("reason", "detail") if step.get(k))
+        click.echo(f"{step['stage']:<15} {step['verdict']:<9} {step['id']}{why}")
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+@click.option("--data", envvar="MAGICODER_DATA", metavar="DIR", help="Folder with local benchmark files.")
+def doctor(as_json: bool, data: str | None) -> None:
+    """Check what works on this machine; each line says how to get what is missing."""
+    from magicoder import console
+    from magicoder.doctor import examine
+
+    findings = examine(data, _home())
+    if as_json:
+        click.echo(_json(findings))
+    else:
+        click.echo(
+            console.table(
+                ["what", "state", "found", "to get it"], [(f.what, f.state, f.found, f.fix) for f in findings]
+            )
+        )
+    if any(f.state == "broken" for f in findings):
+        sys.exit(1)
+
+
+def _open(folder: Path) -> Any:
+    """Return a run folder for reading, without its lock.
+
+    Raises:
+        StoreError: not a run folder.
+    """
+    from magicoder.errors import StoreError
+    from magicoder.store import RunFolder
+
+    if not (folder / "run.json").exists():
+        raise StoreError(f"{folder} is not a run folder; give the folder that `magicoder run` printed")
+    opened = RunFolder(folder)
+    opened.check_layout()
+    return opened
+
+
+def _json(value: Any) -> str:
+    import orjson
+
+    return orjson.dumps(value, option=orjson.OPT_INDENT_2).decode()

@@ -1,0 +1,173 @@
+"""What works on this machine, and how to get what does not."""
+
+import importlib.util
+import os
+import platform
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+TOOLCHAINS = (
+    ("python", "python3", "--version", "comes with Python"),
+    ("javascript", "node", "--version", "apt-get install nodejs"),
+    ("typescript", "tsc", "--version", "npm install --global typescript"),
+    ("java", "javac", "-version", "apt-get install default-jdk-headless"),
+    ("cpp", "g++", "--version", "apt-get install g++"),
+    ("rust", "rustc", "--version", "apt-get install rustc"),
+    ("php", "php", "--version", "apt-get install php-cli"),
+    ("shell", "bash", "--version", "apt-get install bash"),
+    ("csharp", "mcs", "--version", "apt-get install mono-mcs"),
+    ("go", "go", "version", "apt-get install golang-go"),
+    ("swift", "swiftc", "--version", "a toolchain from swift.org"),
+)
+
+SERVERS = (("vLLM, transformers serve", 8000), ("llama.cpp", 8080), ("Ollama", 11434), ("LM Studio", 1234))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One line: `state` is ok, missing (optional) or broken (needed)."""
+
+    what: str
+    state: str
+    found: str
+    fix: str = ""
+
+
+def examine(data: str | None, home: Path) -> list[Finding]:
+    """Look at everything; nothing is changed, and nothing leaves this machine."""
+    return [
+        _python(),
+        *_packages(),
+        _gpu(),
+        _sandbox(),
+        *(_toolchain(*t) for t in TOOLCHAINS),
+        *_keys(),
+        *_servers(),
+        _benchmarks(data),
+        _journal(home),
+        _disk(),
+    ]
+
+
+def _python() -> Finding:
+    fine = sys.version_info >= (3, 11)
+    return Finding(
+        what="python",
+        state="ok" if fine else "broken",
+        found=platform.python_version(),
+        fix="" if fine else "Python 3.11+",
+    )
+
+
+def _packages() -> Iterator[Finding]:
+    optional = (("datasets", "hub", "streaming Hugging Face datasets"),)
+    for module, extra, purpose in optional:
+        there = importlib.util.find_spec(module) is not None
+        fix = "" if there else f"pip install 'magicoder[{extra}]'"
+        yield Finding(what=f"package {module}", state="ok" if there else "missing", found=purpose, fix=fix)
+
+
+def _gpu() -> Finding:
+    out = _first_line("nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader")
+    fix = "" if out else "none needed to make data; a teacher can run anywhere behind --base-url"
+    return Finding(what="gpu", state="ok" if out else "missing", found=out or "no NVIDIA GPU", fix=fix)
+
+
+def _sandbox() -> Finding:
+    if shutil.which("bwrap") and _first_line("bwrap", "--ro-bind", "/", "/", "--unshare-all", "echo", "works"):
+        return Finding(what="sandbox", state="ok", found="bubblewrap with namespaces")
+    if _first_line("unshare", "--user", "--map-root-user", "echo", "works"):
+        return Finding(what="sandbox", state="ok", found="user namespaces")
+    return Finding(what="sandbox", state="missing", found="no namespaces", fix="apt-get install bubblewrap")
+
+
+def _toolchain(language: str, command: str, flag: str, fix: str) -> Finding:
+    found = _first_line(command, flag)
+    return Finding(
+        what=f"toolchain {language}",
+        state="ok" if found else "missing",
+        found=found or f"{command} not found",
+        fix="" if found else fix,
+    )
+
+
+def _keys() -> Iterator[Finding]:
+    for name in ("OPENAI_API_KEY", "HF_TOKEN"):
+        there = bool(os.environ.get(name))  # that it is set is said, never what it is
+        fix = "" if there else f"export {name}=… (only for endpoints that want one)"
+        yield Finding(
+            what=f"key {name}", state="ok" if there else "missing", found="set" if there else "not set", fix=fix
+        )
+
+
+def _servers() -> Iterator[Finding]:
+    for name, port in SERVERS:
+        with socket.socket() as s:
+            s.settimeout(0.2)
+            there = s.connect_ex(("127.0.0.1", port)) == 0
+        url = f"http://localhost:{port}/v1"
+        if there:
+            yield Finding(
+                what=f"server :{port}", state="ok", found=f"something listens ({name}?)", fix=f"--base-url {url}"
+            )
+        else:
+            yield Finding(
+                what=f"server :{port}", state="missing", found=f"no {name}", fix=f"start one, then --base-url {url}"
+            )
+    configured = os.environ.get("OPENAI_BASE_URL", "")
+    if configured:
+        host = urlsplit(configured).hostname or "?"
+        yield Finding(what="OPENAI_BASE_URL", state="ok", found=f"set, host {host}", fix="pass it with --base-url")
+
+
+def _benchmarks(data: str | None) -> Finding:
+    from magicoder.benchmarks import at_hand
+
+    known = at_hand(data)
+    count = len({t.benchmark for t in known.tasks})
+    fix = "" if count else "give --data DIR or set MAGICODER_DATA (docs/benchmarks.md)"
+    return Finding(
+        what="benchmark files",
+        state="ok" if count else "missing",
+        found=f"{count} benchmarks, {len(known.tasks):,} tasks",
+        fix=fix,
+    )
+
+
+def _journal(home: Path) -> Finding:
+    writable = os.access(home, os.W_OK)
+    return Finding(
+        what="journal",
+        state="ok" if writable else "broken",
+        found="MAGICODER_HOME is writable" if writable else f"{home} cannot be written",
+        fix="" if writable else "set MAGICODER_HOME to a folder of yours",
+    )
+
+
+def _disk() -> Finding:
+    free_gb = shutil.disk_usage(".").free / 1e9
+    fine = free_gb > 1
+    return Finding(
+        what="disk",
+        state="ok" if fine else "broken",
+        found=f"{free_gb:,.0f} GB free here",
+        fix="" if fine else "free some space",
+    )
+
+
+def _first_line(*command: str) -> str:
+    """Return the first line a command prints, "" if it is not there or fails."""
+    if shutil.which(command[0]) is None:
+        return ""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)  # noqa: S603 - fixed list
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    lines = (done.stdout or done.stderr).strip().splitlines()
+    return lines[0][:70] if lines else ""

@@ -1,0 +1,68 @@
+"""Walk an id back: sample → seed → document → repository, commit, lines and licence; or to where it was rejected."""
+
+from dataclasses import asdict
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from magicoder.errors import StoreError
+from magicoder.pipeline import STAGES
+from magicoder.records import Rejection
+from magicoder.schema import from_table
+from magicoder.store import RunFolder
+
+
+def trace(folder: RunFolder, wanted: str) -> dict[str, Any]:
+    """Return where the record `wanted` came from and what each stage did with it.
+
+    Returns:
+        `id`, `origin` (repository, commit, path, first_line, last_line, license) and `history`, one entry a stage in
+        which the id, its seed or its document occurs.
+
+    Raises:
+        StoreError: no stage of the run knows the id.
+    """
+    ids = _ancestry(wanted)
+    history = []
+    origin: dict[str, Any] = {}
+    for stage in STAGES:
+        artifact = folder.artifact(stage, STAGES[stage][0])
+        if artifact is None:
+            continue
+        for name in artifact.manifest.parts:
+            for row in _find(artifact.folder / name, STAGES[stage][0], ids):
+                origin |= _origin(row)
+                history.append({"stage": stage, "verdict": "kept", "id": row.id})
+            gone = _find(artifact.folder / "rejected" / name, Rejection, ids)
+            history += [{"stage": stage, "verdict": "rejected", **_rejection(r)} for r in gone]
+    if not history:
+        raise StoreError(
+            f"no stage of {folder.path} knows the id {wanted!r}; "
+            "ids stand in the column `id` of the dataset, e.g. `repository@commit:path#L10/comment_pairs[0]`"
+        )
+    return {"id": wanted, "origin": origin, "history": history}
+
+
+def _ancestry(wanted: str) -> list[str]:
+    """Return the id and those it was made from: ids are built by appending, so prefixes are ancestors."""
+    ids = [wanted]
+    seed, slash, rest = wanted.rpartition("/")
+    if slash and rest.endswith("]") and "[" in rest:
+        ids.append(seed)
+    document, hash_mark, line = ids[-1].rpartition("#L")
+    if hash_mark and line.isdigit():
+        ids.append(document)
+    return ids
+
+
+def _find(path: Any, record: type[Any], ids: list[str]) -> list[Any]:
+    return list(from_table(record, pq.read_table(path, filters=[("id", "in", ids)]), str(path)))
+
+
+def _origin(row: Any) -> dict[str, Any]:
+    columns = ("repository", "commit", "path", "first_line", "last_line", "license", "language", "teacher", "parser")
+    return {c: getattr(row, c) for c in columns if hasattr(row, c)}
+
+
+def _rejection(row: Rejection) -> dict[str, Any]:
+    return {name: value for name, value in asdict(row).items() if value and name != "stage"}
