@@ -1,9 +1,14 @@
 """One value per file: what a programming language is called, how it is recognised, how its functions look.
 
-Data, not code: adding a language is one new file whose `PLUGIN` is a `Language`.
+Data, not code: adding a language is one new file whose `PLUGIN` is a `Language`. Extensions, file names and
+interpreters follow Linguist's public table, without the entries that say little (`.inc`, `.cgi`, `login`).
 """
 
+import re
 from dataclasses import dataclass
+from functools import cache
+
+from magicoder import plugins
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,6 +25,13 @@ class Language:
     function_nodes   grammar node types that are functions or methods (paper: the direct-finetuning baseline)
     comment_nodes    grammar node types that are comments
     comment_prefix   what starts a one-line documentation comment when one is written (`///`, `###`)
+    line_comments    what starts a comment that ends with its line
+    block_comment    what opens and what closes a comment of many lines, () if there is none
+    wrapper_nodes    grammar node types around a function that belong to it (`export`, `template`, decorators)
+    attribute_nodes  grammar node types that may stand between a comment and its function (`#[inline]`)
+    member_context   what to put before and after a lone method so that it parses, ("", "") if it does as it is
+    docstrings       documentation is the first string in the body, not the comment above the function
+    doc_markup       `xml` if documentation is written in tags, else ""
     in_paper         one of the nine languages of the paper
     """
 
@@ -34,4 +46,95 @@ class Language:
     interpreters: tuple[str, ...] = ()
     grammar_function: str = "language"
     comment_prefix: str = "///"
+    line_comments: tuple[str, ...] = ("//",)
+    block_comment: tuple[str, ...] = ("/*", "*/")
+    wrapper_nodes: tuple[str, ...] = ()
+    attribute_nodes: tuple[str, ...] = ()
+    member_context: tuple[str, str] = ("", "")
+    docstrings: bool = False
+    doc_markup: str = ""
     in_paper: bool = False
+
+
+@cache
+def get(name: str) -> Language:
+    """Return the language with our key `name`.
+
+    Raises:
+        RecipeError: no such language; the message suggests the nearest name and lists all.
+    """
+    language = plugins.load("languages", name)
+    assert isinstance(language, Language)
+    return language
+
+
+@cache
+def all_languages() -> tuple[Language, ...]:
+    """Return every language, in alphabetical order of the names."""
+    return tuple(get(name) for name in plugins.names("languages"))
+
+
+def detect(path: str, head: str) -> str:
+    """Return the name of the language that the file `path` is written in, "" when unknown.
+
+    The file name decides, then its ending; a file without a known ending is judged by the `#!` line at the start of
+    `head`, the file's first few thousand characters. Where an ending has several meanings, `head` decides.
+    """
+    by_filename, by_extension, _ = _tables()
+    base = path[path.rfind("/") + 1 :]
+    dot = base.rfind(".")
+    found = by_extension.get(base[dot:].lower(), "") if dot >= 0 else ""
+    if base in by_filename:
+        return by_filename[base]
+    if found in _BY_CONTENT:
+        return _BY_CONTENT[found](head)
+    return found or _by_interpreter(head)
+
+
+@cache
+def _tables() -> tuple[dict[str, str], dict[str, str], dict[str, str]]:
+    """Return file name, extension and interpreter → language; an ambiguous extension maps to itself."""
+    by_filename, by_extension, by_interpreter = {}, {}, {}
+    for language in all_languages():
+        by_filename.update(dict.fromkeys(language.filenames, language.name))
+        by_extension.update(dict.fromkeys(language.extensions, language.name))
+        by_interpreter.update(dict.fromkeys(language.interpreters, language.name))
+    by_extension.update({extension: extension for extension in _BY_CONTENT})
+    return by_filename, by_extension, by_interpreter
+
+
+def _by_interpreter(head: str) -> str:
+    """Read `#!/usr/bin/env -S python3.11 -u` and its kin."""
+    if not head.startswith("#!"):
+        return ""
+    words = head[2:].partition("\n")[0].split()
+    names = [word.rpartition("/")[2] for word in words]
+    if names and names[0] == "env":
+        names = [n for n, word in zip(names[1:], words[1:], strict=True) if not (word.startswith("-") or "=" in word)]
+    return _tables()[2].get(names[0].rstrip("0123456789.-"), "") if names else ""
+
+
+# Signs that only C++ or only Objective-C has, most of them at the start of a line.
+_CPP = re.compile(
+    r"^[ \t]*(?:namespace\b|template[ \t]*<|using[ \t]+(?:namespace\b|\w+[ \t]*=)|(?:public|private|protected)[ \t]*:"
+    r"|(?:enum[ \t]+)?class[ \t]+\w+(?:[ \t]+\w+)?[ \t]*(?:final[ \t]*)?(?:$|[{;]|:[^:])"
+    r"|(?:virtual|constexpr|explicit|friend)[ \t]+\w|#[ \t]*include[ \t]*<\w+>)"
+    r"|\bstd::|\bstatic_cast<|\boperator[ \t]*[-+*/=<>!\[(]",
+    re.MULTILINE,
+)
+_OBJECTIVE_C = re.compile(r"^[ \t]*(?:@(?:interface|protocol|class|property|end)\b|#[ \t]*import\b)", re.MULTILINE)
+
+
+def _header(head: str) -> str:
+    """Tell C from C++ in a `.h` file; Objective-C is neither."""
+    if _OBJECTIVE_C.search(head):
+        return ""
+    return "cpp" if _CPP.search(head) else "c"
+
+
+def _typescript(head: str) -> str:
+    """Tell TypeScript from the XML of a Qt translation file."""
+    return "" if head.lstrip("\ufeff \t\r\n").startswith(("<?xml", "<!DOCTYPE", "<TS")) else "typescript"
+
+
+_BY_CONTENT = {".h": _header, ".ts": _typescript}

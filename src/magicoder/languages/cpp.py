@@ -1,0 +1,34 @@
+"""C++."""
+
+from magicoder.languages import Language
+
+PLUGIN = Language(
+    name="cpp",
+    title="C++",
+    extensions=(
+        ".cpp",
+        ".cc",
+        ".cxx",
+        ".c++",
+        ".hpp",
+        ".hh",
+        ".hxx",
+        ".h++",
+        ".h",
+        ".cppm",
+        ".ixx",
+        ".inl",
+        ".ino",
+        ".ipp",
+        ".tcc",
+        ".tpp",
+        ".txx",
+    ),
+    fences=("cpp", "c++", "cc", "cxx", "hpp"),
+    grammar="tree_sitter_cpp",
+    function_nodes=("function_definition",),
+    comment_nodes=("comment",),
+    wrapper_nodes=("template_declaration", "linkage_specification"),
+    member_context=("class _ {", "};"),
+    in_paper=True,
+)

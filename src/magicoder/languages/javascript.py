@@ -1,0 +1,18 @@
+"""JavaScript."""
+
+from magicoder.languages import Language
+
+PLUGIN = Language(
+    name="javascript",
+    title="JavaScript",
+    extensions=(".js", ".mjs", ".cjs", ".jsx", ".es", ".es6", ".jsm", ".njs", ".pac", ".ssjs", ".xsjs", ".xsjslib"),
+    filenames=("Jakefile",),
+    interpreters=("node", "nodejs", "js", "gjs", "qjs", "d8", "v8", "v8-shell", "rhino", "chakra"),
+    fences=("javascript", "js", "jsx", "mjs"),
+    grammar="tree_sitter_javascript",
+    function_nodes=("function_declaration", "method_definition"),
+    comment_nodes=("comment",),
+    wrapper_nodes=("export_statement",),
+    attribute_nodes=("decorator",),
+    member_context=("class _ {", "}"),
+)
