@@ -25,7 +25,7 @@ from magicoder.store import Artifact, Progress, Silent, explained
 from magicoder.summary import Summary
 from magicoder.text.attribution import Attribution
 from magicoder.text.card import DATA_FILES, Card, Step, render_card, render_license
-from magicoder.text.coverage import Decontamination, evidence_of
+from magicoder.text.coverage import Decontamination, decontamination, evidence_of
 from magicoder.text.lengths import Lengths, line_count
 
 ROW_GROUP_ROWS = 1000
@@ -87,7 +87,7 @@ class Export:
             _write_text(folder / "README.md", render_card(card))
             _write_text(folder / "LICENSE.md", render_license(card))
             _write_text(folder / "recipe.yaml", summary.recipe.rstrip("\n") + "\n")
-            _write_evidence(folder / "decontamination.json", card, evidence)
+            _write_evidence(folder / "decontamination.json", summary, card.decontamination, evidence)
             statistics = _statistics(summary, figures, attribution.licenses())
             _write_text(folder / "stats.json", orjson.dumps(statistics, option=orjson.OPT_INDENT_2).decode() + "\n")
             _write_checksums(folder)
@@ -242,7 +242,6 @@ class _Figures:
 
 
 def _card(summary: Summary, formats: tuple[str, ...], figures: _Figures, licenses: dict[str, int]) -> Card:
-    searched = Decontamination.of_facts({s.stage: s.facts for s in summary.stages})
     described = summary.strategy in names("strategies")
     return Card(
         name=summary.name,
@@ -262,8 +261,7 @@ def _card(summary: Summary, formats: tuple[str, ...], figures: _Figures, license
         licenses=licenses,
         repositories=len(summary.repositories),
         lengths=figures.overall(),
-        decontamination=searched,
-        not_covered=searched.missing(names("benchmarks")),
+        decontamination=decontamination({s.stage: s.facts for s in summary.stages}, names("benchmarks")),
         prompt_tokens=summary.prompt_tokens,
         completion_tokens=summary.completion_tokens,
         cost_usd=summary.cost_usd,
@@ -296,16 +294,12 @@ def _statistics(summary: Summary, figures: _Figures, licenses: dict[str, int]) -
     }
 
 
-def _write_evidence(path: Path, card: Card, evidence: Iterable[Rejection]) -> None:
-    """Write the coverage, then one match a line: valid JSON as a whole, and never whole in memory."""
+def _write_evidence(path: Path, summary: Summary, checked: Decontamination, evidence: Iterable[Rejection]) -> None:
+    """Write what was searched for, then one match a line: valid JSON as a whole, and never whole in memory."""
     head = {
-        "decontaminated": bool(card.decontamination.covered),
-        "benchmarks": [
-            asdict(c) | {"hits": dict(zip(card.decontamination.stages, c.hits, strict=True))}
-            for c in card.decontamination.covered
-        ],
-        "not_covered": card.not_covered,
-        "methods": card.decontamination.methods,
+        "decontaminated": bool(checked.covered),
+        "not_covered": checked.not_covered,
+        "stages": {s.stage: s.facts for s in summary.stages if "benchmarks" in s.facts},
     }
     with path.open("wb") as f:
         f.write(orjson.dumps(head, option=orjson.OPT_INDENT_2).removesuffix(b"\n}") + b',\n  "matches": [')

@@ -58,7 +58,6 @@ class Card:
     strategy_note    one sentence about the strategy, may be ""
     languages        rows by language title, `licenses` rows by SPDX expression ("" unknown), both most frequent first
     lengths          what was measured (`instruction, characters`) → lengths
-    not_covered      benchmarks that this program knows and decontamination did not search for
     """
 
     name: str
@@ -74,7 +73,6 @@ class Card:
     repositories: int
     lengths: Mapping[str, Lengths]
     decontamination: Decontamination
-    not_covered: tuple[str, ...]
     prompt_tokens: int
     completion_tokens: int
     cost_usd: float | None

@@ -1,8 +1,8 @@
 """What a dataset was checked against: the facts in the manifests of decontamination, read for card and report.
 
 Decontamination runs twice, over seeds before they are sent to a teacher and over rows. The facts it reads of each, all
-optional: `benchmarks`, a list of `{benchmark, version, license, tasks, patterns, hits}`, and `methods`, sentences on
-how was searched.
+optional: `benchmarks`, a list of `{benchmark, version, license, tasks, patterns, hits}`; `methods`, phrases that say
+how was searched; `partly_covered`, benchmark → what is missing; `not_covered` and `tasks_not_searched`, lists.
 """
 
 from collections.abc import Iterable, Mapping
@@ -19,55 +19,64 @@ class Coverage:
     tasks        problems of the benchmark
     patterns     texts made of them that were searched for
     hits         records removed because of it, in the order of `Decontamination.stages`
+    gap          "" or what of the benchmark was not there to search for
     """
 
     benchmark: str
     version: str
-    license: str
     tasks: int
     patterns: int
     hits: tuple[int, ...]
+    gap: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decontamination:
-    """What was searched for, in which stages, and how."""
+    """What was searched for, in which stages, and how; and what was not.
+
+    methods      phrases that say how was searched
+    not_covered  benchmarks that this program knows and did not search for
+    unsearched   tasks of covered benchmarks that have no text long or telling enough to search for
+    """
 
     stages: tuple[str, ...] = ()
     covered: tuple[Coverage, ...] = ()
     methods: tuple[str, ...] = ()
+    not_covered: tuple[str, ...] = ()
+    unsearched: int = 0
 
-    @classmethod
-    def of_facts(cls, facts_of_stages: Mapping[str, Mapping[str, Any]]) -> "Decontamination":
-        """Read the facts of a run's stages; those that say nothing of benchmarks are passed over."""
-        searching = {stage: facts for stage, facts in facts_of_stages.items() if facts.get("benchmarks")}
-        found: dict[str, list[tuple[int, Mapping[str, Any]]]] = {}
-        for i, facts in enumerate(searching.values()):
-            for entry in facts["benchmarks"]:
-                found.setdefault(str(entry["benchmark"]), []).append((i, entry))
-        covered = []
-        for name, entries in sorted(found.items()):
-            hits = [0] * len(searching)
-            for i, entry in entries:
-                hits[i] += int(entry.get("hits", 0))
-            first = entries[0][1]
-            covered.append(
-                Coverage(
-                    benchmark=name,
-                    version=str(first.get("version", "")),
-                    license=str(first.get("license", "")),
-                    tasks=int(first.get("tasks", 0)),
-                    patterns=int(first.get("patterns", 0)),
-                    hits=tuple(hits),
-                )
-            )
-        methods = dict.fromkeys(str(m) for facts in searching.values() for m in facts.get("methods", ()))
-        return cls(stages=tuple(searching), covered=tuple(covered), methods=tuple(methods))
 
-    def missing(self, known: Iterable[str]) -> tuple[str, ...]:
-        """Return those of the benchmarks `known` that were not searched for."""
-        covered = {c.benchmark for c in self.covered}
-        return tuple(name for name in known if name not in covered)
+def decontamination(facts_of_stages: Mapping[str, Mapping[str, Any]], known: Iterable[str]) -> Decontamination:
+    """Read the facts of a run's stages; those that say nothing of benchmarks are passed over.
+
+    known            names of all benchmarks, for what is not covered
+    """
+    searching = {stage: facts for stage, facts in facts_of_stages.items() if facts.get("benchmarks")}
+    # The stages search for the same; where they should differ, the last has the word, since it judges the rows.
+    entries = {str(e["benchmark"]): e for facts in searching.values() for e in facts["benchmarks"]}
+    last: Mapping[str, Any] = list(searching.values())[-1] if searching else {}
+    covered = tuple(
+        Coverage(
+            benchmark=name,
+            version=str(entry.get("version", "")),
+            tasks=int(entry.get("tasks", 0)),
+            patterns=int(entry.get("patterns", 0)),
+            hits=tuple(_hits(facts, name) for facts in searching.values()),
+            gap=str(last.get("partly_covered", {}).get(name, "")),
+        )
+        for name, entry in sorted(entries.items())
+    )
+    return Decontamination(
+        stages=tuple(searching),
+        covered=covered,
+        methods=tuple(dict.fromkeys(str(m) for facts in searching.values() for m in facts.get("methods", ()))),
+        not_covered=tuple(name for name in known if name not in entries),
+        unsearched=len(last.get("tasks_not_searched", ())),
+    )
+
+
+def _hits(facts: Mapping[str, Any], benchmark: str) -> int:
+    return sum(int(e.get("hits", 0)) for e in facts["benchmarks"] if e["benchmark"] == benchmark)
 
 
 def evidence_of(detail: str) -> Any:
