@@ -188,7 +188,7 @@ class Seeds:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drawn:
-    """What one part of documents gave; `index` and `raw_index` of the seeds count from the beginning of the part.
+    """What one part of documents gave: seeds without an `index`, whose `raw_index` counts from the part's beginning.
 
     rejections   each with the id of the document it belongs to
     languages    documents of each language
@@ -223,7 +223,7 @@ def _draw_part(settings: Seeds, documents: Artifact[Document], kind: str, limits
         limit = limits.get(document.language)
         for seed in seeds:
             if limit is None or _priority(settings, seed.id) <= limit:
-                drawn.seeds.append(replace(seed, index=len(drawn.seeds)))
+                drawn.seeds.append(seed)
             else:
                 alone = kind == WINDOW and settings.per_document == 1
                 rejections.append(_rejection(document.id if alone else seed.id, document, "over_quota"))
@@ -333,13 +333,13 @@ class _Plan:
         if not self.start <= index < self.stop:
             return "not_selected"
         lines = (window.first_line, window.last_line)
-        return replace(_seed(document, WINDOW, window.text, lines=lines, raw_index=row), index=index)
+        return _seed(document, WINDOW, window.text, lines=lines, raw_index=row, index=index)
 
 
 # --- records ---
 
 
-def _seed(document: Document, kind: str, text: str, *, lines: tuple[int, int], raw_index: int) -> Seed:
+def _seed(document: Document, kind: str, text: str, *, lines: tuple[int, int], raw_index: int, index: int = 0) -> Seed:
     return Seed(
         id=f"{document.id}#L{lines[0]}",
         text=text,
@@ -352,7 +352,7 @@ def _seed(document: Document, kind: str, text: str, *, lines: tuple[int, int], r
         first_line=lines[0],
         last_line=lines[1],
         kind=kind,
-        index=0,
+        index=index,
         raw_index=raw_index,
     )
 
