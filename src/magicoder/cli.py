@@ -59,7 +59,8 @@ def main() -> None:
     "sources",
     multiple=True,
     metavar="SOURCE",
-    help="Code to read: a folder, a git checkout or bare repository (PATH#REVISION), an archive, a Parquet or JSONL file, hf://OWNER/NAME, or `stdlib`. May be repeated.",
+    help="Code to read: a folder, a git checkout or bare repository (PATH#REVISION), an archive, a Parquet or "
+    "JSONL file, hf://OWNER/NAME, or `stdlib`. May be repeated.",
 )
 @click.option(
     "--llm",
@@ -113,8 +114,9 @@ def run(recipe: Path | None, as_json: bool, quiet: bool, out: Path | None, **opt
     Flags overrule the recipe. Ctrl-C waits for the answers in flight and keeps them; twice stops at once.
     """
     from magicoder import console
+    from magicoder.invocation import from_flags
 
-    chosen = _recipe(
+    chosen = from_flags(
         recipe, **{k: options[k] for k in ("sources", "llm", "base_url", "strategy", "languages", "limit")}
     )
     place = out or Path("runs") / chosen.name
@@ -145,67 +147,6 @@ def _run(recipe: "Recipe", place: Path, watch: Any, options: dict[str, Any]) -> 
     )
     with RunFolder.locked(place) as folder:
         return pipeline.run(recipe, folder, around)
-
-
-def _recipe(
-    path: Path | None,
-    *,
-    sources: tuple[str, ...],
-    llm: str | None,
-    base_url: str | None,
-    strategy: str | None,
-    languages: tuple[str, ...],
-    limit: int | None,
-) -> "Recipe":
-    """Return the recipe of a file or of the flags alone, flags overruling the file."""
-    from magicoder import corpora, plugins
-    from magicoder import recipe as recipes
-
-    if path is None and not sources:
-        raise RecipeError("give a recipe file or --source PATH, e.g.: magicoder run --source stdlib")
-    base = recipes.read(path) if path else recipes.Recipe(name=_name(sources[0]))
-    chosen = recipes.override(
-        base, corpora=tuple(corpora.guess(s) for s in sources) or None, teacher=_teacher(base, llm, base_url)
-    )
-    if strategy is None and path is None and chosen.teacher is not None:
-        strategy = "oss_instruct"
-    if strategy:
-        chosen = recipes.override(chosen, strategy=plugins.load("strategies", strategy)())
-    for language in languages:
-        plugins.load("languages", language)
-    return recipes.override(
-        chosen, documents=recipes.override(chosen.documents, languages=languages or None, limit=limit)
-    )
-
-
-def _teacher(base: "Recipe", llm: str | None, base_url: str | None) -> Any:
-    """Return the teacher the flags ask for, None to keep the recipe's."""
-    from dataclasses import replace
-
-    from magicoder.llms.openai_chat import OpenAIChat
-
-    if llm == "mock":
-        from magicoder.llms.mock import Mock
-
-        return Mock()
-    if llm and llm.startswith("replay:"):
-        from magicoder.llms.replay import Replay
-
-        return Replay(path=llm.removeprefix("replay:"))
-    if not llm and not base_url:
-        return None
-    known = base.teacher if isinstance(base.teacher, OpenAIChat) else None
-    if known is None and not llm:
-        raise RecipeError("--base-url needs --llm MODEL: which model of that server should answer?")
-    teacher = replace(known, model=llm) if known and llm else known or OpenAIChat(model=llm or "")
-    return replace(teacher, base_url=base_url) if base_url else teacher
-
-
-def _name(source: str) -> str:
-    """Return a run's name from its first source."""
-    stem = source.rstrip("/").split("#")[0].rsplit("/", 1)[-1] or Path(source).resolve().name
-    name = "".join(c if c.isalnum() or c in "-_" else "-" for c in stem.split(".")[0] or Path(source).resolve().name)
-    return name.strip("-") or "magicoder"
 
 
 def _where(recipe: "Recipe", place: Path, result: "Result", options: dict[str, Any]) -> str:

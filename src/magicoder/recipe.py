@@ -10,7 +10,7 @@ import typing
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import yaml
 
@@ -24,6 +24,8 @@ from magicoder.stages.export import Export
 from magicoder.stages.generate import Generate
 from magicoder.stages.seeds import Seeds
 from magicoder.strategies.comment_pairs import CommentPairs
+
+S = TypeVar("S", "Recipe", Documents)
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,6 +239,6 @@ def _family_of(value: Any) -> str:
     return parts[2] if is_plugin else ""
 
 
-def override(recipe: Recipe, **changes: Any) -> Recipe:
-    """Return the recipe with the given fields replaced; None leaves a field as it is."""
-    return replace(recipe, **{name: value for name, value in changes.items() if value is not None})
+def override(settings: S, **changes: Any) -> S:
+    """Return a recipe or a stage's settings with the given fields replaced; None leaves a field as it is."""
+    return replace(settings, **{name: value for name, value in changes.items() if value is not None})

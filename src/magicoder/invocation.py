@@ -1,0 +1,66 @@
+"""What the command line asks for, as a recipe."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from magicoder import corpora, plugins
+from magicoder.errors import RecipeError
+from magicoder.llms.mock import Mock
+from magicoder.llms.openai_chat import OpenAIChat
+from magicoder.llms.replay import Replay
+from magicoder.protocols import LLM
+from magicoder.recipe import Recipe, override, read
+
+
+def from_flags(
+    path: Path | None,
+    *,
+    sources: tuple[str, ...],
+    llm: str | None,
+    base_url: str | None,
+    strategy: str | None,
+    languages: tuple[str, ...],
+    limit: int | None,
+) -> Recipe:
+    """Return the recipe of a file or of the flags alone, flags overruling the file.
+
+    Raises:
+        MagicoderError: the file, a source or a name is wrong, or the flags do not make a run.
+    """
+    if path is None and not sources:
+        raise RecipeError("give a recipe file or --source PATH, e.g.: magicoder run --source stdlib")
+    base = read(path) if path else Recipe(name=_name(sources[0]))
+    chosen = override(
+        base, corpora=tuple(corpora.guess(s) for s in sources) or None, teacher=_teacher(base, llm, base_url)
+    )
+    if strategy is None and path is None and chosen.teacher is not None:
+        strategy = "oss_instruct"
+    if strategy:
+        chosen = override(chosen, strategy=plugins.load("strategies", strategy)())
+    for language in languages:
+        plugins.load("languages", language)
+    return override(
+        chosen, documents=override(chosen.documents, languages=languages or None, limit=limit)
+    )
+
+
+def _teacher(base: Recipe, llm: str | None, base_url: str | None) -> LLM | None:
+    """Return the teacher the flags ask for, None to keep the recipe's."""
+    if llm == "mock":
+        return Mock()
+    if llm and llm.startswith("replay:"):
+        return Replay(path=llm.removeprefix("replay:"))
+    if not llm and not base_url:
+        return None
+    known = base.teacher if isinstance(base.teacher, OpenAIChat) else None
+    if known is None and not llm:
+        raise RecipeError("--base-url needs --llm MODEL: which model of that server should answer?")
+    teacher = replace(known, model=llm) if known and llm else known or OpenAIChat(model=llm or "")
+    return replace(teacher, base_url=base_url) if base_url else teacher
+
+
+def _name(source: str) -> str:
+    """Return a run's name from its first source."""
+    stem = source.rstrip("/").split("#")[0].rsplit("/", 1)[-1] or Path(source).resolve().name
+    name = "".join(c if c.isalnum() or c in "-_" else "-" for c in stem.split(".")[0] or Path(source).resolve().name)
+    return name.strip("-") or "magicoder"

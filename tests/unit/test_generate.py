@@ -1,0 +1,214 @@
+"""The driver of dialogues: order, the journal before the teacher, equal requests paid once, failures with reasons."""
+
+import random
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+
+from magicoder.engines.local import Local
+from magicoder.errors import Interrupted, TeacherError, Unusable
+from magicoder.journal import Journal
+from magicoder.records import Completion, Failure, Message, Prompt, Sample, Seed
+from magicoder.stages.generate import Generate
+from magicoder.store import Artifact, RunFolder
+
+
+def seed(number: int) -> Seed:
+    return Seed(
+        id=f"d{number}#L1", text=f"line {number}", language="python", document_id=f"d{number}", repository="r", commit="c",
+        path=f"{number}.py", license="MIT", first_line=1, last_line=1, kind="window", index=number, raw_index=number,
+    )  # fmt: skip
+
+
+def prompt(text: str) -> Prompt:
+    return Prompt(messages=(Message(role="user", content=text),))
+
+
+@dataclass(frozen=True, kw_only=True)
+class TwoTurns:
+    """Asks twice, the second time with the first answer in the prompt."""
+
+    name: ClassVar[str] = "two_turns"
+    seed_kind: ClassVar[str] = "window"
+    needs_teacher: ClassVar[bool] = True
+
+    def write(self, seed: Seed, rng: random.Random) -> Generator[Prompt, Completion, list[Sample]]:
+        first = yield prompt(seed.text)
+        if first.finish_reasons[0] == "length":
+            raise Unusable("truncated", "too long", text=first.texts[0])
+        second = yield prompt(f"again: {first.texts[0]}")
+        return [
+            Sample.from_seed(
+                seed, strategy=self.name, instruction=seed.text, response=f"{second.texts[0]} {rng.random()}", completion=second
+            )
+        ]
+
+
+@dataclass
+class Teacher:
+    """Answers by echo, a few at a time and newest first; counts what is paid."""
+
+    capacity: int = 4
+    model: str = "echo"
+    fail: dict[str, str] = field(default_factory=dict)
+    truncate: frozenset[str] = frozenset()
+    breaks_after: int | None = None
+    paid: list[str] = field(default_factory=list)
+    most_in_flight: int = 0
+
+    def body(self, p: Prompt) -> bytes:
+        return p.messages[0].content.encode()
+
+    @contextmanager
+    def open(self) -> Iterator["Teacher"]:
+        self.flying: list[tuple[int, Prompt]] = []
+        yield self
+
+    def submit(self, ticket: int, p: Prompt) -> None:
+        self.flying.append((ticket, p))
+        self.most_in_flight = max(self.most_in_flight, len(self.flying))
+
+    def collect(self) -> list[tuple[int, Completion | Failure]]:
+        if self.breaks_after is not None and len(self.paid) >= self.breaks_after:
+            raise TeacherError("down")
+        done = [self.flying.pop() for _ in range(min(2, len(self.flying)))]
+        return [(ticket, self.answer(p.messages[0].content)) for ticket, p in done]
+
+    def answer(self, text: str) -> Completion | Failure:
+        if text in self.fail:
+            return Failure(reason=self.fail[text], detail="no")
+        self.paid.append(text)
+        reason = "length" if text in self.truncate else "stop"
+        return Completion(texts=(text.upper(),), finish_reasons=(reason,), model="echo", prompt_tokens=2, completion_tokens=3)
+
+
+@pytest.fixture
+def runs(tmp_path: Path):
+    return Runs(tmp_path)
+
+
+class Runs:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def seeds(self, folder: RunFolder, numbers: list[int], per_part: int = 5) -> Artifact[Seed]:
+        def build(out) -> None:
+            for start in range(per_part * out.done, len(numbers), per_part):
+                out.write([seed(n) for n in numbers[start : start + per_part]], [])
+
+        return folder.publish("seeds", Seed, build, settings=numbers, inputs=[])[0]
+
+    def __call__(self, teacher, numbers=tuple(range(23)), name="run", strategy=None, stop=lambda: False, **settings):
+        with RunFolder.locked(self.path / name) as folder, Journal.open(self.path / "journal.sqlite") as journal:
+            seeds = self.seeds(folder, list(numbers))
+            stage = Generate(**settings)
+            artifact, _ = folder.publish(
+                "samples",
+                Sample,
+                lambda out: stage.run(
+                    seeds, out, Local(), strategy=strategy or TwoTurns(), teacher=teacher, journal=journal, stop=stop
+                ),
+                settings=[stage, list(numbers)],
+                inputs=[],
+            )
+            return artifact
+
+
+def test_samples_stand_in_the_order_of_their_seeds_whatever_order_answers_come_in(runs: Runs) -> None:
+    rows = list(runs(Teacher()))
+    assert [r.seed_id for r in rows] == [f"d{n}#L1" for n in range(23)]
+    assert rows[3].response.startswith("AGAIN: LINE 3")
+
+
+def test_the_capacity_is_used_and_never_exceeded(runs: Runs) -> None:
+    teacher = Teacher(capacity=7)
+    runs(teacher)
+    assert teacher.most_in_flight == 7
+
+
+def test_second_turns_start_before_all_first_turns_are_answered(runs: Runs) -> None:
+    teacher = Teacher()
+    runs(teacher)
+    first_second_turn = next(i for i, text in enumerate(teacher.paid) if text.startswith("again"))
+    assert first_second_turn < 22
+
+
+def test_a_run_made_again_pays_nothing_and_needs_no_teacher(runs: Runs) -> None:
+    first = list(runs(Teacher(), name="one"))
+    assert list(runs(Teacher(breaks_after=0), name="two")) == first
+
+
+def test_one_more_seed_is_one_more_dialogue(runs: Runs) -> None:
+    runs(Teacher(), numbers=range(10), name="ten")
+    teacher = Teacher()
+    runs(teacher, numbers=range(11), name="eleven")
+    assert teacher.paid == ["line 10", "again: LINE 10"]
+
+
+def test_a_teacher_that_goes_down_loses_only_what_was_in_flight(runs: Runs) -> None:
+    broken = Teacher(breaks_after=11)
+    with pytest.raises(TeacherError):
+        runs(broken)
+    healthy = Teacher()
+    rows = list(runs(healthy))
+    assert len(rows) == 23
+    assert len(broken.paid) + len(healthy.paid) == 46
+    assert not set(broken.paid) & set(healthy.paid)
+
+
+def test_failures_and_unusable_answers_are_rejections_that_keep_the_raw_text_and_the_tokens(runs: Runs) -> None:
+    teacher = Teacher(fail={"line 2": "prompt_too_long"}, truncate=frozenset({"line 5"}))
+    artifact = runs(teacher)
+    rejected = {r.id: r for r in artifact.rejections()}
+    assert rejected["d2#L1"].reason == "prompt_too_long"
+    assert (rejected["d5#L1"].reason, rejected["d5#L1"].text) == ("truncated", "LINE 5")
+    assert rejected["d5#L1"].completion_tokens == 3
+    assert artifact.manifest.rows == 21
+
+
+def test_tokens_of_all_turns_are_counted_once(runs: Runs) -> None:
+    rows = list(runs(Teacher()))
+    assert {(r.prompt_tokens, r.completion_tokens) for r in rows} == {(4, 6)}
+
+
+def test_equal_requests_are_paid_once(runs: Runs) -> None:
+    @dataclass(frozen=True, kw_only=True)
+    class Same(TwoTurns):
+        def write(self, seed: Seed, rng: random.Random) -> Generator[Prompt, Completion, list[Sample]]:
+            answer = yield prompt("the same question")
+            return [Sample.from_seed(seed, strategy="same", instruction="q", response=answer.texts[0])]
+
+    teacher = Teacher()
+    assert len(list(runs(teacher, strategy=Same()))) == 23
+    assert teacher.paid == ["the same question"]
+
+
+def test_a_small_window_gives_the_same_rows(runs: Runs) -> None:
+    assert list(runs(Teacher(), name="wide")) == list(runs(Teacher(), name="narrow", window=3))
+
+
+def test_asked_to_stop_it_waits_for_what_is_in_flight_and_keeps_it(runs: Runs) -> None:
+    teacher = Teacher()
+    with pytest.raises(Interrupted, match="in the journal"):
+        runs(teacher, stop=lambda: len(teacher.paid) > 9)
+    paid_before = list(teacher.paid)
+    after = Teacher()
+    runs(after)
+    assert not set(paid_before) & set(after.paid), "nothing is paid twice after a graceful stop"
+    assert len(paid_before) + len(after.paid) == 46
+
+
+def test_a_strategy_that_returns_nothing_is_a_rejection(runs: Runs) -> None:
+    @dataclass(frozen=True, kw_only=True)
+    class Nothing(TwoTurns):
+        def write(self, seed: Seed, rng: random.Random) -> Generator[Prompt, Completion, list[Sample]]:
+            yield prompt(seed.text)
+            return []
+
+    artifact = runs(Teacher(), strategy=Nothing())
+    assert artifact.manifest.rows == 0
+    assert {r.reason for r in artifact.rejections()} == {"no_samples"}
