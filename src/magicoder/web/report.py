@@ -216,7 +216,7 @@ def _histogram(title: str, lengths: Lengths) -> _Histogram:
     ]
     every = max(1, len(bins) // 4)
     ticks = [
-        (round(i * step / 10, 2), f"{b.first:,}") for i, b in enumerate(bins) if i % every == 0 and i + 1 < len(bins)
+        (round(i * step / 10, 2), f"{b.first:,}") for i, b in enumerate(bins) if i % every == 0 and i * step <= 900
     ]
     scale = bins[0].last + 1 if bins and bins[0].last is not None else 1
     median_x = min(1000.0, round(lengths.quantile(0.5) / scale * step, 2)) if bins else 0.0
