@@ -93,7 +93,7 @@ def metadata(card: Card) -> dict[str, Any]:
     """Return the card's metadata block as the hub defines it."""
     tags = ["code", *(["synthetic"] if card.teacher else []), "instruction-tuning", "magicoder"]
     return {
-        "pretty_name": card.name,
+        "pretty_name": " ".join(card.name.split()),
         "language": ["en"],
         **license_metadata(card.licenses),
         "task_categories": ["text-generation"],
