@@ -1,1 +1,52 @@
 """What models are measured on, and so what training data must not contain: one module per benchmark."""
+
+from dataclasses import dataclass
+
+from magicoder import plugins
+from magicoder.benchmarks._files import FilesMissing
+from magicoder.fingerprint import digest
+from magicoder.records import Task
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AtHand:
+    """The benchmarks whose files were found.
+
+    tasks          all their tasks, benchmarks in alphabetical order, tasks as in the files
+    versions       of each benchmark found, by name
+    not_covered    name of each benchmark without files, and why
+    digest         changes when a task or a version does
+    """
+
+    tasks: list[Task]
+    versions: dict[str, str]
+    not_covered: dict[str, str]
+    digest: str
+
+
+def at_hand(data: str | None) -> AtHand:
+    """Return the tasks of every benchmark whose files lie under the folder `data` (docs/benchmarks.md).
+
+    Raises:
+        BenchmarkError: a file is there but malformed. A file that is not there is no error: see `not_covered`.
+    """
+    tasks: list[Task] = []
+    versions: dict[str, str] = {}
+    not_covered: dict[str, str] = {}
+    for name in plugins.names("benchmarks"):
+        if data is None:
+            not_covered[name] = "no folder with benchmark files was given"
+            continue
+        benchmark = plugins.load("benchmarks", name)()
+        try:
+            tasks += benchmark.tasks(data)
+        except FilesMissing as e:
+            not_covered[name] = str(e)
+        else:
+            versions[name] = benchmark.version
+    return AtHand(tasks=tasks, versions=versions, not_covered=not_covered, digest=digest([versions, _texts(tasks)]))
+
+
+def _texts(tasks: list[Task]) -> list[list[str]]:
+    """Return what decontamination reads of the tasks, which leaves out their bulky tests."""
+    return [[t.benchmark, t.id, t.prompt, t.description, t.reference] for t in tasks]

@@ -1,0 +1,97 @@
+"""APPS: 10,000 contest and interview problems, 5,000 of them the test set (Berkeley).
+
+Paper: Measuring Coding Challenge Competence With APPS, 2105.09938. Licence: MIT.
+Decontamination looks for the statement of every problem at hand, and for its first few solutions where the files have
+them. The original looks for the whole question of the 5,000 test problems, and leaves out the 115,212 solutions as
+too slow for its nested loops.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import orjson
+
+from magicoder.benchmarks import _files, _prose
+from magicoder.errors import BenchmarkError
+from magicoder.records import Task
+
+_FOLDERS = {"test": "test", "train": "train", "train_samples": "train"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Apps:
+    """`apps/{test,train}.jsonl[.gz]`, or folders `apps/{test,train,train_samples}/<number>/question.txt` as published.
+
+    The file `test_example_tests…` holds tests without statements and is not read here.
+    """
+
+    name: ClassVar[str] = "apps"
+    version: ClassVar[str] = "1.0"
+    license: ClassVar[str] = "MIT"
+    paper: ClassVar[str] = "2105.09938"
+    size: ClassVar[int] = 10000
+
+    def tasks(self, data: str) -> Iterator[Task]:
+        """Yield `apps/test/0000` …, then `apps/train/0000` …, as far as they are at hand.
+
+        Raises:
+            BenchmarkError: none is there, or a file is malformed; names it.
+        """
+        folder = _files.root(data) / "apps"
+        found = False
+        for name, split in _FOLDERS.items():
+            for task in self._split(folder, name, split):
+                found = True
+                yield task
+        if not found:
+            raise _files.missing(self.name, folder / "test.jsonl.gz")
+
+    def _split(self, folder: Path, name: str, split: str) -> Iterator[Task]:
+        lines = [p for p in (folder / f"{name}.jsonl", folder / f"{name}.jsonl.gz") if p.is_file()]
+        lines += sorted((folder / name).glob("*.jsonl")) + sorted((folder / name).glob("*.jsonl.gz"))
+        for path in lines:
+            for index, row in enumerate(_files.rows(path)):
+                number = row.values.get("problem_id", row.values.get("id", index))
+                solutions = _solutions(row.optional("solutions"), row.where)
+                yield self._task(split, str(number), row.text("question"), solutions, row.optional("input_output"))
+        for path in sorted((folder / name).glob("*/question.txt")):
+            solutions_path, tests = path.with_name("solutions.json"), path.with_name("input_output.json")
+            solutions = _solutions(_read(solutions_path), str(solutions_path))
+            yield self._task(split, path.parent.name, _read(path), solutions, _read(tests))
+
+    def _task(self, split: str, number: str, question: str, solutions: list[str], tests: str) -> Task:
+        return Task(
+            id=f"{self.name}/{split}/{number.zfill(4)}",
+            benchmark=self.name,
+            language="python",
+            prompt=question,
+            description=_prose.statement(question),
+            reference=solutions[0] if solutions else "",
+            tests=tests,
+        )
+
+
+def _read(path: Path) -> str:
+    """Return a file's text, "" if it is absent."""
+    try:
+        return path.read_text(encoding="utf-8") if path.is_file() else ""
+    except (OSError, UnicodeDecodeError) as e:
+        raise BenchmarkError(f"{path}: cannot be read ({e}); replace the file") from None
+
+
+def _solutions(text: str, where: str) -> list[str]:
+    """Return the solutions from their JSON array, none from an empty text."""
+    if not text.strip():
+        return []
+    try:
+        found = orjson.loads(text)
+    except orjson.JSONDecodeError as e:
+        raise BenchmarkError(f"{where}: solutions are not JSON ({e}); replace the file") from None
+    if not isinstance(found, list) or not all(isinstance(s, str) for s in found):
+        raise BenchmarkError(f"{where}: solutions are not an array of text; replace the file")
+    return found
+
+
+PLUGIN = Apps

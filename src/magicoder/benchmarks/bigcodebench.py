@@ -1,0 +1,94 @@
+"""BigCodeBench: 1,140 practical Python tasks over 139 libraries, and its Hard subset of 148.
+
+Paper: BigCodeBench: Benchmarking Code Generation with Diverse Function Calls and Complex Instructions, 2406.15877.
+Licence: Apache-2.0. Decontamination looks for the description that the complete and the instruct prompt share, and
+for the canonical solution.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+import orjson
+
+from magicoder.benchmarks import _files, _prose
+from magicoder.errors import BenchmarkError, RecipeError
+from magicoder.records import Task
+
+_FILES = {
+    "full": ("hf_BigCodeBench.jsonl", "BigCodeBench.jsonl", "annotation_data_BigCodeBench.jsonl"),
+    "hard": ("BigCodeBench_Hard.jsonl", "BigCodeBench-Hard.jsonl"),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BigCodeBench:
+    """`bigcodebench/hf_BigCodeBench.jsonl[.gz]` (`full`) or `BigCodeBench_Hard.jsonl[.gz]` (`hard`).
+
+    subset       `full` (the 1,140 tasks, and those of Hard whose text differs) or `hard` (the 148 alone)
+    hub          fall back to bigcode/bigcodebench or bigcode/bigcodebench-hard
+    """
+
+    name: ClassVar[str] = "bigcodebench"
+    version: ClassVar[str] = "0.1.4"
+    license: ClassVar[str] = "Apache-2.0"
+    paper: ClassVar[str] = "2406.15877"
+    size: ClassVar[int] = 1140
+
+    subset: str = "full"
+    hub: bool = False
+
+    def __post_init__(self) -> None:
+        if self.subset not in _FILES:
+            raise RecipeError(f"bigcodebench.subset is {self.subset!r}; it is `full` or `hard`")
+
+    def tasks(self, data: str) -> Iterator[Task]:
+        """Yield the tasks of the subset.
+
+        Raises:
+            BenchmarkError: a file is missing or malformed; names it.
+        """
+        if self.subset == "hard":
+            yield from self._read(data, "hard", "")
+            return
+        seen = set()
+        for task in self._read(data, "full", ""):
+            seen.add((task.description, task.reference))
+            yield task
+        try:
+            hard = list(self._read(data, "hard", "/hard"))
+        except _files.FilesMissing:
+            return
+        yield from (task for task in hard if (task.description, task.reference) not in seen)
+
+    def _read(self, data: str, subset: str, suffix: str) -> Iterator[Task]:
+        dataset = "bigcode/bigcodebench" + ("-hard" if subset == "hard" else "")
+        place = _files.HubSplit(dataset=dataset, split=f"v{self.version}") if self.hub else None
+        folder = _files.root(data) / "bigcodebench"
+        for row in _files.rows_or_hub(self.name, folder, _FILES[subset], place):
+            yield Task(
+                id=row.text("task_id") + suffix,
+                benchmark=self.name,
+                language="python",
+                prompt=row.text("complete_prompt", "prompt"),
+                description=_description(row),
+                reference=row.text("canonical_solution"),
+                tests=row.text("test"),
+                entry_point=row.text("entry_point"),
+            )
+
+
+def _description(row: _files.Row) -> str:
+    """Return the lines of the docstring before its sections; the instruct prompt starts with the same words."""
+    parts = row.values.get("doc_struct", row.values.get("doc"))
+    if isinstance(parts, str):
+        try:
+            parts = orjson.loads(parts)
+        except orjson.JSONDecodeError:
+            raise BenchmarkError(f"{row.where}: 'doc_struct' is not JSON; replace the file") from None
+    if isinstance(parts, dict) and isinstance(parts.get("description"), list):
+        return "\n".join(map(str, parts["description"])).strip()
+    return _prose.docstring(row.text("complete_prompt", "prompt"), row.where)
+
+
+PLUGIN = BigCodeBench

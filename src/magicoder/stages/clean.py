@@ -1,0 +1,320 @@
+"""Repeated, resembling and broken samples are taken out.
+
+The original's policy is the first three rules alone, in the order of its shuffle (method.md 1.9): `shuffle_seed: 666,
+near_duplicates: false, solution_parses: false`. The paper keeps incomplete solutions on purpose; whether a solution
+parses is a switch here.
+"""
+
+import hashlib
+import random
+from array import array
+from collections import deque
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import cache
+from typing import Final
+
+import orjson
+
+from magicoder.errors import RecipeError
+from magicoder.languages import Language, all_languages
+from magicoder.protocols import Engine
+from magicoder.records import Rejection, Sample
+from magicoder.store import Artifact, Writer, account
+from magicoder.text.codeblocks import CodeBlock, code_blocks
+from magicoder.text.minhash import Index, Sketch, sketches
+from magicoder.text.syntax import parses
+
+DUPLICATES: Final = ("duplicate_seed", "duplicate_instruction", "duplicate_response")
+"""Reasons in the order in which the original reports them (it says problems and solutions)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clean:
+    """Settings of the stage. A sample that one rule rejects does not count as seen for the others.
+
+    duplicate_seeds          reject where a kept sample of another seed has the same seed, all white space removed
+    duplicate_instructions   likewise the same instruction (the original's duplicate problems)
+    duplicate_responses      likewise the same response (the original's duplicate solutions)
+    shuffle_seed             which of several duplicates stays: the first in the order of the samples (None), or in
+                             the order of `random.Random(shuffle_seed).shuffle` as in the original, whose seed is 666
+    near_duplicates          reject where a kept sample's instruction and response together resemble this one's
+    near_duplicate_threshold Jaccard similarity of word 5-grams from which on they do
+    solution_parses          reject where a code block of the response has a syntax error (reason `does_not_parse`)
+    require_code             reject where the response has no code block (reason `no_code`)
+    copied_from_problem      reject where a code block of the response is one of the instruction's, all white space
+                             removed; the original has this rule and leaves it off ("does not help much")
+    """
+
+    duplicate_seeds: bool = True
+    duplicate_instructions: bool = True
+    duplicate_responses: bool = True
+    shuffle_seed: int | None = None
+    near_duplicates: bool = True
+    near_duplicate_threshold: float = 0.7
+    solution_parses: bool = True
+    require_code: bool = False
+    copied_from_problem: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 < self.near_duplicate_threshold <= 1:
+            raise RecipeError(
+                f"clean.near_duplicate_threshold is {self.near_duplicate_threshold}; it is above 0 and at most 1"
+            )
+
+    def run(self, samples: Artifact[Sample], out: Writer[Sample], engine: Engine) -> None:
+        """Write a part of kept samples for each part of `samples`, and why the others are not kept."""
+        out.progress.expect(samples.manifest.rows, "samples")
+        verdicts = self._in_shuffled_order(samples, engine) if self.shuffle_seed is not None else None
+        with ExitStack() as stack:
+            index = (
+                stack.enter_context(Index(self.near_duplicate_threshold, out.folder)) if self.near_duplicates else None
+            )
+            keeper = _Keeper(self, verdicts, index)
+            self._replay(out, engine, keeper)
+            for rows, found in _examined(
+                self, (samples.read_part(i) for i in range(out.done, samples.part_count)), engine
+            ):
+                kept, rejections = [], []
+                for row, examined in zip(rows, found, strict=True):
+                    reason, detail = keeper.judge(row, examined)
+                    if reason:
+                        rejections.append(
+                            Rejection(id=row.id, stage=out.stage, reason=reason, detail=detail, language=row.language)
+                        )
+                    else:
+                        kept.append(row)
+                account((r.id for r in rows), (r.id for r in kept), (r.id for r in rejections))
+                out.write(kept, rejections)
+                out.progress.tick(len(rows))
+
+    def _replay(self, out: Writer[Sample], engine: Engine, keeper: "_Keeper") -> None:
+        """Take in what an interrupted run kept, so that the rest is judged as if it had gone on."""
+        written = range(out.done)
+        for index, (rows, found) in enumerate(_examined(self, (out.read_part(i) for i in written), engine)):
+            for row, examined in zip(rows, found, strict=True):
+                keeper.keep(row, examined)
+            count = len(rows) + len(out.rejections_of_part(index))
+            keeper.passed += count
+            out.progress.tick(count)
+
+    def _in_shuffled_order(self, samples: Artifact[Sample], engine: Engine) -> bytearray:
+        """Return for each sample 1 + the number of its reason in `DUPLICATES`, 0 for none.
+
+        Holds three 16-byte digests a sample instead of texts.
+        """
+        digests = bytearray()
+        origins = array("Q")
+        broken = bytearray()
+        plain = _Plain(self)
+        for _, found in _examined(plain, (samples.read_part(i) for i in range(samples.part_count)), engine):
+            for examined in found:
+                digests += b"".join(examined.keys)
+                origins.append(examined.origin)
+                broken.append(bool(examined.reason))
+        order = array("Q", range(len(origins)))
+        random.Random(self.shuffle_seed).shuffle(order)
+        seen = _Seen(self)
+        verdicts = bytearray(len(order))
+        for number in order:
+            if broken[number]:
+                continue
+            start = number * 3 * _DIGEST
+            keys = tuple(bytes(digests[start + i * _DIGEST : start + (i + 1) * _DIGEST]) for i in range(3))
+            found_in = seen.where(keys, origins[number])
+            if found_in is None:
+                seen.add(keys, origins[number])
+            else:
+                verdicts[number] = found_in + 1
+        return verdicts
+
+
+_DIGEST: Final = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Examined:
+    """What can be said of a sample without knowing the others; made in worker processes.
+
+    keys         digests of seed, instruction and response, all white space removed
+    origin       stands for the seed's id: samples of one seed share their seed by design
+    reason       "" or why the sample is rejected whatever the others are
+    """
+
+    keys: tuple[bytes, ...]
+    origin: int
+    reason: str = ""
+    detail: str = ""
+    sketch: Sketch | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Plain:
+    """The examination without sketches, as a value that worker processes can be sent."""
+
+    clean: Clean
+
+    def __call__(self, samples: list[Sample]) -> list[Examined]:
+        return [_examine(sample, self.clean, None) for sample in samples]
+
+
+@dataclass(frozen=True, slots=True)
+class _Whole:
+    """The examination as a value that worker processes can be sent."""
+
+    clean: Clean
+
+    def __call__(self, samples: list[Sample]) -> list[Examined]:
+        if not self.clean.near_duplicates:
+            return _Plain(self.clean)(samples)
+        found = sketches([f"{sample.instruction}\n\n{sample.response}" for sample in samples])
+        return [_examine(sample, self.clean, sketch) for sample, sketch in zip(samples, found, strict=True)]
+
+
+def _examined(
+    how: "Clean | _Plain", parts: Iterable[list[Sample]], engine: Engine
+) -> Iterator[tuple[list[Sample], list[Examined]]]:
+    """Yield the rows of each part with what was found of them; few parts are in memory at a time."""
+    under_way: deque[list[Sample]] = deque()
+
+    def passing() -> Iterator[list[Sample]]:
+        for rows in parts:
+            under_way.append(rows)
+            yield rows
+
+    for found in engine.map(_Whole(how) if isinstance(how, Clean) else how, passing()):
+        yield under_way.popleft(), found
+
+
+def _examine(sample: Sample, clean: Clean, sketch: Sketch | None) -> Examined:
+    reason, detail = _fault(sample, clean)
+    return Examined(
+        keys=tuple(map(_key, (sample.seed, sample.instruction, sample.response))),
+        origin=int.from_bytes(_key(sample.seed_id)[:8], "big"),
+        reason=reason,
+        detail=detail,
+        sketch=None if reason else sketch,
+    )
+
+
+def _key(text: str) -> bytes:
+    """Return a digest of `text` without any white space."""
+    return hashlib.blake2b("".join(text.split()).encode("utf-8", "surrogatepass"), digest_size=_DIGEST).digest()
+
+
+class _Seen:
+    """The digests of kept samples: about 0.4 KB a sample."""
+
+    def __init__(self, clean: Clean) -> None:
+        self._switches = (clean.duplicate_seeds, clean.duplicate_instructions, clean.duplicate_responses)
+        self._origins: dict[bytes, int] = {}
+        self._texts: tuple[set[bytes], set[bytes]] = (set(), set())
+
+    def where(self, keys: tuple[bytes, ...], origin: int) -> int | None:
+        """Return the number in `DUPLICATES` of the first key that was seen, None if none was."""
+        seed, *texts = keys
+        if self._switches[0] and self._origins.get(seed, origin) != origin:
+            return 0
+        for number, (key, seen) in enumerate(zip(texts, self._texts, strict=True), start=1):
+            if self._switches[number] and key in seen:
+                return number
+        return None
+
+    def add(self, keys: tuple[bytes, ...], origin: int) -> None:
+        """Take in a kept sample."""
+        seed, *texts = keys
+        self._origins.setdefault(seed, origin)
+        for key, seen in zip(texts, self._texts, strict=True):
+            seen.add(key)
+
+
+class _Keeper:
+    """Judges samples one after the other against those kept before."""
+
+    def __init__(self, clean: Clean, verdicts: bytearray | None, index: Index | None) -> None:
+        self._verdicts = verdicts
+        self._index = index
+        self._seen = _Seen(clean)
+        self.passed = 0
+
+    def judge(self, sample: Sample, examined: Examined) -> tuple[str, str]:
+        """Return why `sample` is rejected, and details; ("", "") if it is kept."""
+        number = self.passed
+        self.passed += 1
+        if examined.reason:
+            return examined.reason, examined.detail
+        if self._verdicts is None:
+            found = self._seen.where(examined.keys, examined.origin)
+        else:
+            found = self._verdicts[number] - 1 if self._verdicts[number] else None
+        if found is not None:
+            return DUPLICATES[found], ""
+        if self._index is not None and examined.sketch is not None:
+            near = self._index.find(examined.sketch)
+            if near:
+                return "near_duplicate", orjson.dumps(
+                    {"kept": near.name, "jaccard": round(near.similarity, 4)}
+                ).decode()
+        self.keep(sample, examined)
+        return "", ""
+
+    def keep(self, sample: Sample, examined: Examined) -> None:
+        """Take in a kept sample."""
+        if self._verdicts is None:
+            self._seen.add(examined.keys, examined.origin)
+        if self._index is not None and examined.sketch is not None:
+            self._index.add(examined.sketch, sample.id)
+
+
+def _fault(sample: Sample, clean: Clean) -> tuple[str, str]:
+    """Return why `sample` is rejected whatever the others are, and details; ("", "") if it is not."""
+    if sample.strategy == "comment_pairs":  # a function cut in two, without Markdown
+        language = _known().get(sample.language)
+        code = f"{sample.instruction}\n{sample.response}"
+        if clean.solution_parses and language is not None and not _parses(code, language):
+            return "does_not_parse", sample.language
+        return "", ""
+    if not (clean.solution_parses or clean.require_code or clean.copied_from_problem):
+        return "", ""
+    blocks = [b for b in code_blocks(sample.response) if b.code.strip()]
+    if clean.require_code and not blocks:
+        return "no_code", ""
+    if clean.copied_from_problem:
+        asked = {"".join(b.code.split()) for b in code_blocks(sample.instruction)}
+        if any("".join(b.code.split()) in asked for b in blocks):
+            return "copied_from_problem", ""
+    if clean.solution_parses:
+        for block, language in _programs(blocks, sample.language):
+            if not _parses(block.code, language):
+                return "does_not_parse", f"the {language.title} block at line {block.first_line} of the response"
+    return "", ""
+
+
+def _programs(blocks: list[CodeBlock], language: str) -> Iterator[tuple[CodeBlock, Language]]:
+    """Yield the blocks that can be parsed, and their languages.
+
+    A block without a name is in the sample's language, unless others name theirs: then it is rather some output.
+    """
+    named = [(b, found) for b in blocks if (found := _fences().get(b.name)) is not None]
+    own = _known().get(language)
+    if named:
+        yield from named
+    elif own is not None:
+        yield from ((b, own) for b in blocks if not b.name)
+
+
+def _parses(code: str, language: Language) -> bool:
+    """Whether `code` parses, by itself or as a member of a class."""
+    before, after = language.member_context
+    return parses(code, language) or (bool(before) and parses(f"{before}\n{code}\n{after}", language))
+
+
+@cache
+def _known() -> dict[str, Language]:
+    return {language.name: language for language in all_languages()}
+
+
+@cache
+def _fences() -> dict[str, Language]:
+    return {name: language for language in all_languages() for name in language.fences}
