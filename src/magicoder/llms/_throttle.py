@@ -1,0 +1,84 @@
+"""How many requests may be on their way: as many as the endpoint takes, found by trying.
+
+Additive increase, multiplicative decrease, as in TCP: doubling per round until the first refusal, then one more per
+round. A round's refusals count once, since all of them were sent before the first one could be heeded.
+"""
+
+import asyncio
+from collections import deque
+from typing import Final
+
+_START: Final = 32
+
+
+class Throttle:
+    """A gate for requests, and its width. `ceiling` bounds the width."""
+
+    def __init__(self, ceiling: int) -> None:
+        self._ceiling = ceiling
+        self._width = float(min(ceiling, _START))
+        self._doubling = True
+        self._round = 0
+        self._active = 0
+        self._asleep = 0
+        self._closed = False
+        self._queue: deque[asyncio.Future[None]] = deque()
+
+    @property
+    def capacity(self) -> int:
+        """How many requests to have under way: the gate's width, and replacements for those that wait to retry.
+
+        At most as many replacements as the gate is wide, so that an endpoint which refuses everything piles up none.
+        """
+        width = int(self._width)
+        return min(self._ceiling, width + min(self._asleep, width))
+
+    async def enter(self) -> int:
+        """Wait for a place at the gate and take it; return the round, for `shrink`."""
+        while self._closed or self._active >= int(self._width):
+            place = asyncio.get_running_loop().create_future()
+            self._queue.append(place)
+            await place
+        self._active += 1
+        return self._round
+
+    def leave(self) -> None:
+        """Give the place back."""
+        self._active -= 1
+        self._wake()
+
+    def grow(self) -> None:
+        """Heed a success."""
+        self._width = min(float(self._ceiling), self._width + (1.0 if self._doubling else 1.0 / self._width))
+        self._wake()
+
+    def shrink(self, sent_in: int, factor: float, hold_s: float) -> None:
+        """Heed a refusal of a request of round `sent_in`; a gate of width one is shut for `hold_s` instead."""
+        if sent_in != self._round:
+            return
+        self._round += 1
+        self._doubling = False
+        if self._width < 2.0 and not self._closed:
+            self._closed = True
+            asyncio.get_running_loop().call_later(hold_s, self._reopen)
+        self._width = max(1.0, self._width * factor)
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait before a retry, without a place at the gate."""
+        self._asleep += 1
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            self._asleep -= 1
+
+    def _reopen(self) -> None:
+        self._closed = False
+        self._wake()
+
+    def _wake(self) -> None:
+        free = 0 if self._closed else int(self._width) - self._active
+        while free > 0 and self._queue:
+            place = self._queue.popleft()
+            if not place.done():  # else its request was given up
+                place.set_result(None)
+                free -= 1

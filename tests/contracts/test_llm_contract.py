@@ -1,0 +1,139 @@
+"""What every module in `llms/` promises, whoever wrote it. A new one fails here until `BUILDERS` can make it."""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import FrozenInstanceError, fields, is_dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from magicoder import plugins
+from magicoder.fingerprint import digest
+from magicoder.records import Completion, Failure, Message, Prompt
+from tests.faulty_server import FaultyServer
+
+PROMPTS = [
+    Prompt(messages=(Message(role="user", content=f"question {i}"),), random_seed=i, max_tokens=2000) for i in range(40)
+]
+
+
+def openai_chat(plugin: Any, folder: Path, server: FaultyServer) -> Any:
+    return plugin(model="mock", base_url=server.url, concurrency=7)
+
+
+def replay(plugin: Any, folder: Path, server: FaultyServer) -> Any:
+    path = folder / "recorded.jsonl"
+    with path.open("w") as f:
+        for prompt in PROMPTS:
+            messages = [{"role": m.role, "content": m.content} for m in prompt.messages]
+            f.write(json.dumps({"messages": messages, "response": "answer", "finish_reason": "stop"}) + "\n")
+    return plugin(path=str(path))
+
+
+def mock(plugin: Any, folder: Path, server: FaultyServer) -> Any:
+    return plugin(concurrency=7)
+
+
+# How to make one that answers PROMPTS.
+BUILDERS: dict[str, Callable[[Any, Path, FaultyServer], Any]] = {
+    "openai_chat": openai_chat,
+    "replay": replay,
+    "mock": mock,
+}
+NAMES = plugins.names("llms")
+
+
+@pytest.fixture
+def server() -> Iterator[FaultyServer]:
+    with FaultyServer() as server:
+        yield server
+
+
+@pytest.fixture
+def llm(name: str, tmp_path: Path, server: FaultyServer, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    assert name in BUILDERS, f"llms/{name}.py is new: give it a builder here"
+    return BUILDERS[name](plugins.load("llms", name), tmp_path, server)
+
+
+every_llm = pytest.mark.parametrize("name", NAMES)
+
+
+@every_llm
+def test_it_is_a_frozen_dataclass_with_a_summary(name: str, llm: Any) -> None:
+    assert is_dataclass(llm)
+    with pytest.raises((FrozenInstanceError, AttributeError)):
+        setattr(llm, fields(llm)[0].name, "changed")
+    assert not hasattr(llm, "__dict__")
+    assert plugins.summary("llms", name).endswith((".", ":"))
+
+
+@every_llm
+def test_its_fingerprint_is_stable_and_ignores_what_changes_no_answer(llm: Any) -> None:
+    assert digest(llm) == digest(replace(llm))
+    for field in fields(llm):
+        value = getattr(llm, field.name)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            continue
+        changed = digest(replace(llm, **{field.name: value + 1})) != digest(llm)
+        assert changed is field.metadata.get("identity", True), field.name
+
+
+@every_llm
+def test_every_ticket_comes_back_exactly_once(llm: Any) -> None:
+    answers: dict[int, Completion | Failure] = {}
+    with llm.open() as session:
+        waiting, in_flight = list(enumerate(PROMPTS)), 0
+        while waiting or in_flight:
+            while waiting and in_flight < session.capacity:
+                session.submit(*waiting.pop(0))
+                in_flight += 1
+            finished = session.collect()
+            assert finished
+            for ticket, answer in finished:
+                assert ticket not in answers
+                answers[ticket] = answer
+                in_flight -= 1
+    assert set(answers) == set(range(len(PROMPTS)))
+    for answer in answers.values():
+        assert isinstance(answer, Completion)
+        assert len(answer.texts) == len(answer.finish_reasons) == 1
+        assert answer.model
+
+
+@every_llm
+def test_a_body_is_canonical_and_tells_prompts_apart(llm: Any) -> None:
+    with llm.open() as session, llm.open() as again:
+        bodies = [session.body(prompt) for prompt in PROMPTS]
+        assert bodies == [again.body(prompt) for prompt in PROMPTS]
+        assert len(set(bodies)) == len(PROMPTS)
+        assert json.loads(bodies[0])["messages"] == [{"role": "user", "content": "question 0"}]
+
+
+@every_llm
+def test_leaving_with_prompts_in_flight_is_clean(llm: Any) -> None:
+    with llm.open() as session:
+        for ticket in range(3):
+            session.submit(ticket, PROMPTS[ticket])
+    with llm.open() as session:
+        for ticket in range(3):
+            session.submit(ticket, PROMPTS[ticket])
+        assert session.collect()
+
+
+@every_llm
+def test_an_error_of_the_driver_passes_through(llm: Any) -> None:
+    def drive() -> None:
+        with llm.open() as session:
+            session.submit(0, PROMPTS[0])
+            raise RuntimeError("mine")
+
+    with pytest.raises(RuntimeError, match="mine"):
+        drive()
+
+
+@every_llm
+def test_it_names_its_model_without_being_opened(llm: Any) -> None:
+    assert isinstance(llm.model, str)
+    assert llm.model

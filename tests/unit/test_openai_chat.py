@@ -1,0 +1,522 @@
+"""The client against a server that misbehaves: what is retried, what is given up, what stops the run, what is shown."""
+
+import asyncio
+import gc
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from typing import Any
+
+import orjson
+import pytest
+
+from magicoder.errors import RecipeError, TeacherError
+from magicoder.fingerprint import digest
+from magicoder.llms import _replies
+from magicoder.llms._throttle import Throttle
+from magicoder.llms.openai_chat import OpenAIChat
+from magicoder.records import Completion, Failure, Message, Prompt
+from tests.faulty_server import KEY, FaultyServer
+
+Answers = dict[int, Completion | Failure]
+
+
+@pytest.fixture(autouse=True)
+def no_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+
+
+@pytest.fixture
+def server() -> Iterator[FaultyServer]:
+    with FaultyServer() as server:
+        yield server
+
+
+def prompt(text: str, **changes: Any) -> Prompt:
+    return Prompt(messages=(Message(role="system", content="s"), Message(role="user", content=text)), **changes)
+
+
+def client(server: FaultyServer, **changes: Any) -> OpenAIChat:
+    return OpenAIChat(**{"model": "mock", "base_url": server.url, "retry_delay_s": 0.001, "max_retries": 2} | changes)
+
+
+def ask(llm: OpenAIChat, *prompts: Prompt) -> Answers:
+    """Drive a session as a stage does."""
+    answers: Answers = {}
+    with llm.open() as session:
+        waiting = list(enumerate(prompts))
+        in_flight = 0
+        while waiting or in_flight:
+            while waiting and in_flight < session.capacity:
+                session.submit(*waiting.pop(0))
+                in_flight += 1
+            for ticket, answer in session.collect():
+                assert ticket not in answers
+                answers[ticket] = answer
+                in_flight -= 1
+    return answers
+
+
+def ask_one(server: FaultyServer, mode: str, *, times: int | None = None, **changes: Any) -> Completion | Failure:
+    server.fault(mode, times=times)
+    return ask(client(server, **changes), prompt("x"))[0]
+
+
+def test_an_answer_carries_text_reason_tokens_and_fingerprint(server: FaultyServer) -> None:
+    assert ask(client(server), prompt("x"))[0] == Completion(
+        texts=("echo: x",),
+        finish_reasons=("stop",),
+        model="mock",
+        prompt_tokens=30,
+        completion_tokens=22,
+        fingerprint="fp_1",
+    )
+
+
+def test_every_prompt_is_asked_once_and_gets_its_own_answer(server: FaultyServer) -> None:
+    server.latency_s = 0.01
+    answers = ask(client(server, concurrency=50), *(prompt(f"p{i}") for i in range(300)))
+    assert [a.texts for _, a in sorted(answers.items())] == [(f"echo: p{i}",) for i in range(300)]  # type: ignore[union-attr]
+    assert set(server.requests.values()) == {1}
+    assert server.most_in_flight <= 50
+
+
+def test_the_request_says_everything_that_decides_the_answer(server: FaultyServer) -> None:
+    llm = client(server, extra_body={"min_p": 0.1, "top_p": None})
+    full = prompt("x", max_tokens=5, temperature=0.5, stop=("END",), random_seed=977, n=2)
+    assert len(ask(llm, full)[0].texts) == 2  # type: ignore[union-attr]
+    assert server.bodies == [
+        {
+            "model": "mock",
+            "messages": [{"role": "system", "content": "s"}, {"role": "user", "content": "x"}],
+            "max_tokens": 5,
+            "temperature": 0.5,
+            "stop": ["END"],
+            "seed": 977,
+            "n": 2,
+            "min_p": 0.1,
+        }
+    ]
+    with llm.open() as session:
+        assert orjson.loads(session.body(full)) == server.bodies[0]
+
+
+def test_a_newer_name_for_the_token_limit_can_be_chosen(server: FaultyServer) -> None:
+    ask(client(server, max_tokens_field="max_completion_tokens"), prompt("x", max_tokens=5))
+    assert server.bodies[0]["max_completion_tokens"] == 5
+    assert "max_tokens" not in server.bodies[0]
+
+
+def test_an_unsent_seed_still_keeps_equal_prompts_apart(server: FaultyServer) -> None:
+    llm = client(server, send_seed=False)
+    ask(llm, prompt("x", random_seed=3))
+    assert "seed" not in server.bodies[0]
+    assert "random_seed" not in server.bodies[0]
+    with llm.open() as session:
+        assert session.body(prompt("x", random_seed=3)) != session.body(prompt("x", random_seed=4))
+
+
+def test_a_body_does_not_depend_on_the_order_of_extra_fields(server: FaultyServer) -> None:
+    one, two = (
+        client(server, extra_body=e) for e in ({"a": 1, "b": {"c": 2, "d": 3}}, {"b": {"d": 3, "c": 2}, "a": 1})
+    )
+    with one.open() as s1, two.open() as s2:
+        assert s1.body(prompt("x")) == s2.body(prompt("x"))
+
+
+def test_a_truncated_answer_is_kept_and_paid_once(server: FaultyServer) -> None:
+    answer = ask_one(server, "truncation")
+    assert isinstance(answer, Completion)
+    assert (answer.texts, answer.finish_reasons) == (("half an ans",), ("length",))
+    assert server.requests["x"] == 1
+
+
+def test_a_server_without_fingerprint_and_usage_is_fine(server: FaultyServer) -> None:
+    assert ask_one(server, "bare") == Completion(texts=("bare",), finish_reasons=("",), model="mock")
+
+
+@pytest.mark.parametrize(("mode", "text"), [("null content", ""), ("parts", "ab"), ("surrogate", "a\ufffdb")])
+def test_odd_contents_are_understood(server: FaultyServer, mode: str, text: str) -> None:
+    answer = ask_one(server, mode)
+    assert isinstance(answer, Completion)
+    assert answer.texts == (text,)
+    assert server.requests["x"] == 1
+
+
+def test_the_dated_name_behind_an_alias_is_recorded(server: FaultyServer) -> None:
+    answer = ask_one(server, "dated")
+    assert isinstance(answer, Completion)
+    assert answer.model == "mock-2024-08-06"
+
+
+@pytest.mark.parametrize(
+    "mode", ["429", "429 now", "500", "502", "503", "cut", "cut in the middle", "malformed", "garbage", "no choices"]
+)
+def test_passing_trouble_is_retried(server: FaultyServer, mode: str) -> None:
+    answer = ask_one(server, mode, times=2)
+    assert isinstance(answer, Completion)
+    assert server.requests["x"] == 3
+
+
+def test_a_hanging_server_is_asked_again_after_the_timeout(server: FaultyServer) -> None:
+    assert isinstance(ask_one(server, "hang", times=1, timeout_s=0.2), Completion)
+    assert server.requests["x"] == 2
+
+
+def test_a_slow_answer_is_waited_for(server: FaultyServer) -> None:
+    assert isinstance(ask_one(server, "slow"), Completion)
+    assert server.requests["x"] == 1
+
+
+def test_too_many_requests_are_not_counted_as_failures(server: FaultyServer) -> None:
+    assert isinstance(ask_one(server, "429 now", times=9, max_retries=0), Completion)
+    assert server.requests["x"] == 10
+
+
+def test_retry_after_is_honoured(server: FaultyServer) -> None:
+    began = time.monotonic()
+    assert isinstance(ask_one(server, "429 later", times=1), Completion)
+    assert time.monotonic() - began >= 1.0
+
+
+@pytest.mark.parametrize(
+    ("mode", "reason"),
+    [
+        ("400", "bad_request"),
+        ("422", "bad_request"),
+        ("400 long", "prompt_too_long"),
+        ("400 long, in words", "prompt_too_long"),
+        ("413", "prompt_too_long"),
+        ("400 filter", "refused_by_server"),
+    ],
+)
+def test_a_refused_prompt_fails_alone_and_is_not_asked_again(server: FaultyServer, mode: str, reason: str) -> None:
+    server.fault(mode, only="poison")
+    answers = ask(client(server), *(prompt(f"p{i}") for i in range(5)), prompt("poison"))
+    failure = answers.pop(5)
+    assert isinstance(failure, Failure)
+    assert failure.reason == reason
+    assert failure.detail.startswith("HTTP 4")
+    assert all(isinstance(a, Completion) for a in answers.values())
+    assert server.requests["poison"] == 1
+
+
+@pytest.mark.parametrize(
+    ("mode", "reason", "asked"),
+    [
+        ("500", "server_error", 4),
+        ("cut", "connection_lost", 4),
+        ("malformed", "malformed_answer", 4),
+        ("no choices", "malformed_answer", 3),
+        ("no content", "malformed_answer", 3),
+        ("hang", "timed_out", 4),
+    ],
+)
+def test_a_prompt_that_always_breaks_is_given_up(server: FaultyServer, mode: str, reason: str, asked: int) -> None:
+    server.fault(mode, only="poison")
+    llm = client(server, max_retries=3, timeout_s=0.2)
+    answers = ask(llm, prompt("poison"), *(prompt(f"p{i}") for i in range(20)))
+    failure = answers.pop(0)
+    assert isinstance(failure, Failure)
+    assert failure.reason == reason
+    assert all(isinstance(a, Completion) for a in answers.values())
+    assert server.requests["poison"] == asked
+
+
+def test_a_lone_broken_prompt_is_given_up_because_the_server_is_up(server: FaultyServer) -> None:
+    answer = ask_one(server, "500", max_retries=1)
+    assert isinstance(answer, Failure)
+    assert answer.reason == "server_error"
+
+
+def test_an_endpoint_that_fails_whatever_it_is_asked_stops_the_run(server: FaultyServer) -> None:
+    server.fault("500")
+    with pytest.raises(TeacherError, match=r"failed 8 requests in a row \(3 attempts; HTTP 500.*same command again"):
+        ask(client(server), *(prompt(f"p{i}") for i in range(40)))
+
+
+def test_an_endpoint_that_refuses_every_request_stops_the_run_early(server: FaultyServer) -> None:
+    server.fault("400")
+    with pytest.raises(TeacherError, match=r"in a row \(HTTP 400: messages.0 is odd\)"):
+        ask(client(server, concurrency=4), *(prompt(f"p{i}") for i in range(500)))
+    assert len(server.requests) < 30
+
+
+def test_endless_refusals_stop_the_run_when_patience_ends(server: FaultyServer) -> None:
+    server.fault("429 now")
+    with pytest.raises(TeacherError, match="refused everything for"):
+        ask(client(server, patience_s=0.1), prompt("x"))
+
+
+@pytest.mark.parametrize(
+    ("mode", "message"),
+    [
+        ("401", "wants a key"),
+        ("quota", "no credit left"),
+        ("404 model", "no model 'mock'"),
+        ("404", "no /chat/completions"),
+        ("301", "no /chat/completions"),
+        ("400 setting", r"Use max_completion_tokens.*max_tokens_field"),
+    ],
+)
+def test_what_would_fail_for_every_prompt_stops_the_run(server: FaultyServer, mode: str, message: str) -> None:
+    server.fault(mode)
+    with pytest.raises(TeacherError, match=message):
+        ask(client(server), *(prompt(f"p{i}") for i in range(3)))
+
+
+def test_answers_that_came_before_the_end_are_handed_over_first(server: FaultyServer) -> None:
+    server.fault("401", only="bad")
+    with client(server).open() as session:
+        for ticket, text in enumerate(["good", "bad"]):
+            session.submit(ticket, prompt(text))
+        assert isinstance(dict(session.collect())[0], Completion)
+        with pytest.raises(TeacherError, match="wants a key"):
+            session.collect()
+
+
+def test_an_unreachable_server_is_explained_before_anything_is_sent() -> None:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{s.getsockname()[1]}/v1"
+    llm = OpenAIChat(model="mock", base_url=url)
+    with pytest.raises(TeacherError, match=r"cannot reach http://127.*is the server running\? start it"):
+        ask(llm, prompt("x"))
+
+
+def test_a_server_that_goes_down_in_the_middle_is_explained(server: FaultyServer) -> None:
+    with client(server).open() as session:
+        session.submit(0, prompt("x"))
+        assert len(session.collect()) == 1
+        server.stop()
+        session.submit(1, prompt("y"))
+        with pytest.raises(TeacherError, match=r"cannot reach .*every answer so far is in the journal"):
+            session.collect()
+
+
+def test_an_unknown_model_is_refused_with_a_suggestion(server: FaultyServer) -> None:
+    server.models = ("qwen-coder", "llama")
+    with pytest.raises(TeacherError, match=r"no model 'qwen-codr'; did you mean qwen-coder\?; it has: llama, qwen"):
+        ask(client(server, model="qwen-codr"), prompt("x"))
+    assert not server.requests
+
+
+@pytest.mark.parametrize("listed", ["mock", "mock:latest", "models/mock"])
+def test_a_model_is_known_by_its_name_without_tag_or_prefix(server: FaultyServer, listed: str) -> None:
+    server.models = (listed, "other")
+    assert isinstance(ask(client(server), prompt("x"))[0], Completion)
+
+
+@pytest.mark.parametrize("status", [404, 405, 500])
+def test_a_server_that_lists_no_models_is_used_all_the_same(server: FaultyServer, status: int) -> None:
+    server.models_status = status
+    assert isinstance(ask(client(server), prompt("x"))[0], Completion)
+
+
+def test_opening_and_naming_a_request_need_neither_key_nor_network() -> None:
+    with OpenAIChat(model="m").open() as session:
+        assert session.capacity == 32
+        assert session.body(prompt("x"))
+
+
+def test_a_missing_key_is_an_error_for_a_remote_endpoint_only(server: FaultyServer) -> None:
+    assert isinstance(ask(client(server), prompt("x"))[0], Completion)
+    assert "Authorization" not in server.headers[0]
+    with pytest.raises(TeacherError, match="OPENAI_API_KEY is not set; export it"):
+        ask(OpenAIChat(model="m"), prompt("x"))
+
+
+def test_the_key_is_sent_and_shown_nowhere(server: FaultyServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_KEY", KEY)
+    server.key = KEY
+    llm = client(server, api_key_env="MY_KEY")
+    failure = ask_one(server, "echo key", api_key_env="MY_KEY")
+    assert server.headers[0]["Authorization"] == f"Bearer {KEY}"
+    assert isinstance(failure, Failure)
+    assert failure.detail == "HTTP 400: what is Bearer ***?"
+    with llm.open() as session:
+        assert KEY not in f"{llm!r} {session.body(prompt('x'))!r}"
+
+
+def test_a_refused_key_is_named_by_its_variable_and_not_echoed(
+    server: FaultyServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    server.key = "another"
+    with pytest.raises(TeacherError, match="the key in OPENAI_API_KEY was refused") as raised:
+        ask(client(server), prompt("x"))
+    assert KEY not in str(raised.value)
+
+
+def test_an_unprintable_key_is_refused(server: FaultyServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk\nX-Injected: 1")
+    with pytest.raises(TeacherError, match="does not hold a key"):
+        ask(client(server), prompt("x"))
+
+
+def test_what_cannot_change_an_answer_stays_out_of_the_fingerprint() -> None:
+    llm = OpenAIChat(model="m")
+    same = {
+        "base_url": "http://localhost:1/v1",
+        "api_key_env": "K",
+        "concurrency": 1,
+        "timeout_s": 1.0,
+        "max_retries": 1,
+        "retry_delay_s": 1.0,
+        "patience_s": 1.0,
+        "usd_per_million_prompt_tokens": 1.0,
+        "usd_per_million_completion_tokens": 1.0,
+    }
+    assert digest(llm) == digest(replace(llm, **same))  # type: ignore[arg-type]
+    others = {"model": "n", "extra_body": {"a": 1}, "send_seed": False, "max_tokens_field": "max_completion_tokens"}
+    for name, value in others.items():
+        assert digest(llm) != digest(replace(llm, **{name: value})), name  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"model": ""}, "needs a model"),
+        ({"base_url": "localhost:8000"}, "is not the address"),
+        ({"base_url": "ftp://host/v1"}, "is not the address"),
+        ({"base_url": "http://me:secret@host/v1"}, "must not contain a password"),
+        ({"concurrency": 0}, "concurrency is 0"),
+        ({"max_retries": -1}, "max_retries is -1"),
+        ({"max_tokens_field": "tokens"}, "max_tokens_field is"),
+        ({"extra_body": {"stream": True}}, "extra_body cannot set stream"),
+    ],
+)
+def test_impossible_settings_are_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(RecipeError, match=message) as raised:
+        OpenAIChat(**{"model": "m"} | settings)
+    assert "secret" not in str(raised.value)
+
+
+def test_leaving_with_requests_in_flight_closes_everything(server: FaultyServer) -> None:
+    server.fault("hang", only="hang")
+    with client(server).open() as session:
+        for ticket in range(10):
+            session.submit(ticket, prompt(f"hang {ticket}" if ticket else "x"))
+        assert [ticket for ticket, _ in session.collect()] == [0]
+    gc.collect()  # an unclosed socket or loop would warn now, and warnings are errors
+
+
+def test_an_interrupt_ends_collect_and_leaves_the_session_usable(server: FaultyServer) -> None:
+    server.fault("slow")
+    with client(server).open() as session:
+        session.submit(0, prompt("x"))
+        threading.Timer(0.1, os.kill, [os.getpid(), signal.SIGINT]).start()
+        with pytest.raises(KeyboardInterrupt):
+            session.collect()
+        assert isinstance(dict(session.collect())[0], Completion)
+    assert server.requests["x"] == 1
+    gc.collect()
+
+
+def test_it_works_inside_a_running_event_loop(server: FaultyServer) -> None:
+    async def cell() -> Answers:
+        return ask(client(server), prompt("x"))  # as in a notebook
+
+    assert isinstance(asyncio.run(cell())[0], Completion)
+
+
+def test_a_crowded_server_is_not_hammered(server: FaultyServer) -> None:
+    server.limit = 8
+    server.latency_s = 0.02
+    answers = ask(client(server, concurrency=64), *(prompt(f"p{i}") for i in range(300)))
+    assert all(isinstance(a, Completion) for a in answers.values())
+    assert server.refused < 100
+
+
+def test_a_prompt_of_more_than_a_megabyte_is_sent_without_a_warning(server: FaultyServer) -> None:
+    text = "x" * 1_200_000
+    answer = ask(client(server), prompt(text))[0]
+    assert isinstance(answer, Completion)
+    assert answer.texts == ("echo: " + text,)
+
+
+class TestThrottle:
+    def test_it_doubles_per_round_until_the_first_refusal_and_then_adds_one(self) -> None:
+        throttle = Throttle(1000)
+        for _ in range(32):
+            throttle.grow()
+        assert throttle.capacity == 64
+        throttle.shrink(0, 0.5, 0.0)
+        assert throttle.capacity == 32
+        for _ in range(33):
+            throttle.grow()
+        assert throttle.capacity == 33
+
+    def test_a_rounds_refusals_count_once(self) -> None:
+        throttle = Throttle(64)
+        for _ in range(20):
+            throttle.shrink(0, 0.5, 0.0)
+        assert throttle.capacity == 16
+
+    def test_it_never_exceeds_its_ceiling(self) -> None:
+        throttle = Throttle(5)
+        for _ in range(100):
+            throttle.grow()
+        assert throttle.capacity == 5
+
+    def test_the_narrowest_gate_is_shut_for_a_while_instead(self) -> None:
+        async def scenario() -> None:
+            throttle = Throttle(1)
+            throttle.shrink(0, 0.5, 0.05)
+            assert throttle.capacity == 1
+            began = time.monotonic()
+            await throttle.enter()
+            assert time.monotonic() - began >= 0.045
+
+        asyncio.run(scenario())
+
+    def test_a_place_given_back_goes_to_who_waits(self) -> None:
+        async def scenario() -> None:
+            throttle = Throttle(1)
+            await throttle.enter()
+            given_up = asyncio.create_task(throttle.enter())
+            waiting = asyncio.create_task(throttle.enter())
+            await asyncio.sleep(0)
+            given_up.cancel()
+            await asyncio.sleep(0)
+            assert not waiting.done()
+            throttle.leave()
+            await waiting
+
+        asyncio.run(scenario())
+
+
+def test_retry_after_is_a_number_or_a_date_and_is_capped() -> None:
+    assert _replies.wait_of(None) is None
+    assert _replies.wait_of("soon") is None
+    assert _replies.wait_of("nan") is None
+    assert _replies.wait_of("2.5") == 2.5
+    assert _replies.wait_of("-1") == 0.0
+    assert _replies.wait_of("86400") == _replies.MAX_WAIT_S
+    assert _replies.wait_of("inf") == _replies.MAX_WAIT_S
+    in_a_minute = _replies.wait_of(format_datetime(datetime.now(UTC) + timedelta(seconds=60), usegmt=True))
+    assert in_a_minute is not None
+    assert 50 < in_a_minute <= 60
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ({"error": "plain words"}, "plain words"),
+        ({"message": "at the top"}, "at the top"),
+        ({"detail": "another server's word"}, "another server's word"),
+        ({"error": {"message": ["not", "text"]}}, '["not","text"]'),
+        ([1], ""),
+        (None, ""),
+    ],
+)
+def test_errors_are_read_in_the_shapes_that_servers_use(body: Any, message: str) -> None:
+    trouble = _replies.trouble_of(418, body, None)
+    assert trouble.detail == "HTTP 418" + (f": {message}" if message else "")
+    assert trouble.reason == "bad_request"
