@@ -59,6 +59,13 @@ class JournalStats:
     bytes: int
 
 
+def key(model: str, body: bytes, sample: int = 0) -> bytes:
+    """Return the 20-byte identity of a request; `sample` tells repetitions of one request apart."""
+    name = model.encode()
+    head = b"%d:%b:%d:" % (len(name), name, sample)
+    return hashlib.blake2b(head + body, digest_size=20).digest()
+
+
 class Journal:
     """Answers by request key. Several processes may use one file; the first answer to a request stays."""
 
@@ -87,13 +94,6 @@ class Journal:
         finally:
             with contextlib.suppress(sqlite3.Error):  # closing checkpoints; what was recorded is safe without it
                 connection.close()
-
-    @staticmethod
-    def key(model: str, body: bytes, sample: int = 0) -> bytes:
-        """Return the 20-byte identity of a request; `sample` tells repetitions of one request apart."""
-        name = model.encode()
-        head = b"%d:%b:%d:" % (len(name), name, sample)
-        return hashlib.blake2b(head + body, digest_size=20).digest()
 
     def find(self, keys: Sequence[bytes]) -> dict[bytes, Completion]:
         """Return the recorded answers among `keys`.

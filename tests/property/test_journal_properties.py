@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from magicoder.journal import Journal
+from magicoder.journal import key as request_key
 from magicoder.records import Completion
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
@@ -31,7 +32,7 @@ def test_the_first_answer_to_each_request_is_read_back_exactly(batches: list[lis
         path = Path(folder) / "journal.sqlite"
         for batch in batches:
             with Journal.open(path) as journal:
-                entries = [(Journal.key("m", body), completion, body) for body, completion in batch]
+                entries = [(request_key("m", body), completion, body) for body, completion in batch]
                 told = journal.record(entries)
                 for key, completion, _ in entries:
                     expected.setdefault(key, completion)
@@ -45,4 +46,4 @@ def test_the_first_answer_to_each_request_is_read_back_exactly(batches: list[lis
 @given(st.lists(st.tuples(st.text(max_size=5), st.binary(max_size=8), st.integers(0, 12)), unique=True, max_size=30))
 def test_different_requests_have_different_keys(requests: list[tuple[str, bytes, int]]) -> None:
     usable = [r for r in requests if r[0].isprintable()]
-    assert len({Journal.key(*r) for r in usable}) == len(usable)
+    assert len({request_key(*r) for r in usable}) == len(usable)

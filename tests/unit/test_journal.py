@@ -14,6 +14,7 @@ import pytest
 
 from magicoder.errors import StoreError
 from magicoder.journal import Journal, JournalStats
+from magicoder.journal import key as request_key
 from magicoder.records import Completion
 
 
@@ -35,46 +36,46 @@ def path(tmp_path: Path) -> Path:
 
 
 def test_what_was_recorded_is_found_after_reopening(path: Path) -> None:
-    key = Journal.key("m", b"{}")
+    key = request_key("m", b"{}")
     answer = completion("größer\n\x00 🎲", finish_reasons=("length",))
     with Journal.open(path) as journal:
         assert journal.find([key]) == {}
         assert journal.record([(key, answer, b'{"a": 1}')]) == {}
     with Journal.open(path) as journal:
-        assert journal.find([key, Journal.key("m", b"other")]) == {key: answer}
+        assert journal.find([key, request_key("m", b"other")]) == {key: answer}
         assert journal.request(key) == b'{"a": 1}'
         assert journal.request(b"unknown") is None
 
 
 def test_keys_differ_by_model_body_and_sample() -> None:
-    keys = {Journal.key(m, b, s) for m in ("a", "a:1") for b in (b"x", b"1:x") for s in (0, 1)}
+    keys = {request_key(m, b, s) for m in ("a", "a:1") for b in (b"x", b"1:x") for s in (0, 1)}
     assert len(keys) == 8
-    assert Journal.key("a", b"x") == Journal.key("a", b"x", 0)
-    assert len(Journal.key("a", b"x")) == 20
+    assert request_key("a", b"x") == request_key("a", b"x", 0)
+    assert len(request_key("a", b"x")) == 20
 
 
 def test_a_lookup_may_be_larger_than_sqlites_parameter_limit(path: Path) -> None:
-    entries = [(Journal.key("m", b"%d" % i), completion(str(i)), b"%d" % i) for i in range(1200)]
+    entries = [(request_key("m", b"%d" % i), completion(str(i)), b"%d" % i) for i in range(1200)]
     with Journal.open(path) as journal:
         journal.record(entries)
-        keys = [key for key, _, _ in entries] + [Journal.key("m", b"x%d" % i) for i in range(40_000)]
+        keys = [key for key, _, _ in entries] + [request_key("m", b"x%d" % i) for i in range(40_000)]
         found = journal.find(keys)
     assert len(found) == 1200
     assert found[entries[1199][0]].texts == ("1199",)
 
 
 def test_the_first_answer_stays_and_the_loser_is_told(path: Path) -> None:
-    key = Journal.key("m", b"{}")
+    key = request_key("m", b"{}")
     with Journal.open(path) as one, Journal.open(path) as two:
         assert one.record([(key, completion("first"), b"{}")]) == {}
-        other = Journal.key("m", b"2")
+        other = request_key("m", b"2")
         told = two.record([(other, completion("new"), b"2"), (key, completion("second"), b"{}")])
         assert told == {key: completion("first")}
         assert one.find([key, other]) == two.find([key, other]) == {key: completion("first"), other: completion("new")}
 
 
 def test_recording_the_same_answer_again_changes_nothing(path: Path) -> None:
-    key = Journal.key("m", b"{}")
+    key = request_key("m", b"{}")
     with Journal.open(path) as journal:
         for _ in range(2):
             assert journal.record([(key, completion(), b"{}")]) == {}
@@ -85,7 +86,7 @@ def test_stats_count_answers_tokens_and_bytes(path: Path) -> None:
     with Journal.open(path) as journal:
         empty = journal.stats()
         assert (empty.answers, empty.prompt_tokens, empty.completion_tokens) == (0, 0, 0)
-        journal.record([(Journal.key("m", b"%d" % i), completion(), b"") for i in range(3)])
+        journal.record([(request_key("m", b"%d" % i), completion(), b"") for i in range(3)])
         stats = journal.stats()
     assert stats == JournalStats(answers=3, prompt_tokens=21, completion_tokens=33, bytes=stats.bytes)
     assert stats.bytes > empty.bytes
@@ -103,12 +104,13 @@ def test_every_acknowledged_answer_survives_kill_9(path: Path) -> None:
         import sys
         from pathlib import Path
         from magicoder.journal import Journal
+        from magicoder.journal import key as request_key
         from magicoder.records import Completion
         with Journal.open(Path(sys.argv[1])) as journal:
             for i in range(10**9):
                 body = b"%d" % i
                 answer = Completion(texts=("x" * 3000,), finish_reasons=("stop",), model="m")
-                journal.record([(Journal.key("m", body), answer, body)])
+                journal.record([(request_key("m", body), answer, body)])
                 print(i, flush=True)
     """
     child = subprocess.Popen([sys.executable, "-c", textwrap.dedent(script), str(path)], stdout=subprocess.PIPE)
@@ -118,7 +120,7 @@ def test_every_acknowledged_answer_survives_kill_9(path: Path) -> None:
         child.kill()
         acknowledged += [int(line) for line in child.stdout.read().split()]
     with Journal.open(path) as journal:
-        keys = [Journal.key("m", b"%d" % i) for i in acknowledged]
+        keys = [request_key("m", b"%d" % i) for i in acknowledged]
         assert set(journal.find(keys)) == set(keys)
 
 
@@ -127,12 +129,13 @@ def test_two_processes_fill_one_new_journal_at_once(path: Path) -> None:
         import sys
         from pathlib import Path
         from magicoder.journal import Journal
+        from magicoder.journal import key as request_key
         from magicoder.records import Completion
         with Journal.open(Path(sys.argv[1])) as journal:
             for i in range(60):
                 body = b"%d" % i
                 answer = Completion(texts=(sys.argv[2],), finish_reasons=("stop",), model="m")
-                journal.record([(Journal.key("m", body), answer, body)])
+                journal.record([(request_key("m", body), answer, body)])
     """
     command = [sys.executable, "-c", textwrap.dedent(script), str(path)]
     children = [subprocess.Popen([*command, name]) for name in "ab"]
@@ -176,7 +179,7 @@ def test_a_file_left_empty_by_a_kill_becomes_a_journal(path: Path) -> None:
 
 
 def test_a_torn_database_is_an_error_that_says_what_to_do(path: Path) -> None:
-    entries = [(Journal.key("m", b"%d" % i), completion("z" * 500 + str(i)), b"") for i in range(500)]
+    entries = [(request_key("m", b"%d" % i), completion("z" * 500 + str(i)), b"") for i in range(500)]
     with Journal.open(path) as journal:
         journal.record(entries)
     whole = path.read_bytes()
@@ -188,7 +191,7 @@ def test_a_torn_database_is_an_error_that_says_what_to_do(path: Path) -> None:
 
 
 def test_a_flipped_bit_in_an_answer_is_noticed(path: Path) -> None:
-    key = Journal.key("m", b"{}")
+    key = request_key("m", b"{}")
     with Journal.open(path) as journal:
         journal.record([(key, completion("a long enough answer " * 20), b"{}")])
         journal._connection.execute("UPDATE answers SET completion = CAST(substr(completion, 1, 30) || x'00' AS BLOB)")
@@ -197,7 +200,7 @@ def test_a_flipped_bit_in_an_answer_is_noticed(path: Path) -> None:
 
 
 def test_a_full_disk_loses_nothing_acknowledged(path: Path) -> None:
-    first, second = Journal.key("m", b"1"), Journal.key("m", b"2")
+    first, second = request_key("m", b"1"), request_key("m", b"2")
     with Journal.open(path) as journal:
         journal.record([(first, completion(), b"1")])
         (pages,) = journal._connection.execute("PRAGMA page_count").fetchone()
@@ -213,7 +216,7 @@ def test_a_full_disk_loses_nothing_acknowledged(path: Path) -> None:
 
 def record_until_it_fails(journal: Journal, acknowledged: list[bytes]) -> None:
     for i in range(1000):
-        key = Journal.key("m", b"%d" % i)
+        key = request_key("m", b"%d" % i)
         journal.record([(key, completion(), b"%d" % i)])
         acknowledged.append(key)
 
@@ -251,7 +254,7 @@ def test_a_read_only_journal_can_be_read_and_explains_that_it_cannot_be_written(
         return connect(f"file:{database}?mode=ro", uri=True, **settings)
 
     monkeypatch.setattr(sqlite3, "connect", read_only)
-    key = Journal.key("m", b"{}")
+    key = request_key("m", b"{}")
     with Journal.open(path) as journal:
         assert journal.find([key]) == {}
         with pytest.raises(StoreError, match="cannot be opened for writing"):
@@ -259,7 +262,7 @@ def test_a_read_only_journal_can_be_read_and_explains_that_it_cannot_be_written(
 
 
 def test_a_write_waits_for_another_writer(path: Path) -> None:
-    key = Journal.key("m", b"{}")
+    key = request_key("m", b"{}")
     with Journal.open(path) as journal:
         other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         other.execute("BEGIN IMMEDIATE")

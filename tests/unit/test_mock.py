@@ -147,12 +147,8 @@ def test_latency_takes_time_and_answers_come_as_they_fall_due() -> None:
 
 
 def test_faults_are_part_of_the_request_and_speed_is_not() -> None:
-    def body(mock: Mock) -> bytes:
-        with mock.open() as session:
-            return session.body(prompt(1))
-
-    assert body(Mock()) == body(Mock(latency_s=3.0, concurrency=1))
-    assert body(Mock()) != body(Mock(truncate_every=3))
+    assert Mock().body(prompt(1)) == Mock(latency_s=3.0, concurrency=1).body(prompt(1))
+    assert Mock().body(prompt(1)) != Mock(truncate_every=3).body(prompt(1))
 
 
 @pytest.mark.parametrize("settings", [{"answers": "poems"}, {"concurrency": 0}])

@@ -73,15 +73,10 @@ def test_rows_with_equal_messages_are_further_samples(tmp_path: Path) -> None:
     assert "4 samples wanted, r.jsonl holds 3" in four.detail
 
 
-def test_a_changed_answer_changes_the_request_and_an_added_row_does_not(tmp_path: Path) -> None:
-    def body(*rows: dict[str, Any]) -> bytes:
-        with recording(tmp_path / "r.jsonl", *rows).open() as session:
-            return session.body(prompt("x"))
-
+def test_a_changed_recording_changes_every_request(tmp_path: Path) -> None:
     row = {"messages": messages("x"), "response": "y"}
-    other = {"messages": messages("z"), "response": "y"}
-    assert body(row) == body(other, row)
-    assert body(row) != body(row | {"response": "changed"})
+    bodies = [recording(tmp_path / "r.jsonl", row | {"response": r}).body(prompt("x")) for r in ("y", "changed", "y")]
+    assert bodies[0] == bodies[2] != bodies[1]
 
 
 @pytest.mark.parametrize(
@@ -105,6 +100,8 @@ def test_a_malformed_line_is_named(tmp_path: Path, line: str) -> None:
 def test_a_missing_or_empty_file_is_explained(tmp_path: Path) -> None:
     with pytest.raises(TeacherError, match=r"cannot read the recording .*No such file"):
         ask(Replay(path=str(tmp_path / "nothing.jsonl")))
+    with pytest.raises(TeacherError, match=r"cannot read the recording .*No such file"):
+        Replay(path=str(tmp_path / "nothing.jsonl")).body(prompt("x"))
     with pytest.raises(TeacherError, match="is empty"):
         ask(recording(tmp_path / "r.jsonl"))
 

@@ -48,6 +48,17 @@ class Mock:
         if self.concurrency < 1:
             raise RecipeError(f"concurrency is {self.concurrency}; it must be at least 1")
 
+    def body(self, prompt: Prompt) -> bytes:
+        """Return the prompt and the settings that shape the answer."""
+        request = {
+            "teacher": canonical(self),
+            "messages": [{"role": m.role, "content": m.content} for m in prompt.messages],
+            "max_tokens": prompt.max_tokens,
+            "random_seed": prompt.random_seed,
+            "n": prompt.n,
+        }
+        return orjson.dumps(request, option=orjson.OPT_SORT_KEYS)
+
     @contextmanager
     def open(self) -> Iterator["MockSession"]:
         """Open a session; nothing can go wrong."""
@@ -59,24 +70,12 @@ class MockSession:
 
     def __init__(self, settings: Mock) -> None:
         self._settings = settings
-        self._identity = canonical(settings)
         self._pending: list[tuple[float, bytes, int, Prompt]] = []
 
     @property
     def capacity(self) -> int:
         """How many prompts to keep in flight."""
         return self._settings.concurrency
-
-    def body(self, prompt: Prompt) -> bytes:
-        """Return the prompt and the settings that shape the answer."""
-        request = {
-            "teacher": self._identity,
-            "messages": [{"role": m.role, "content": m.content} for m in prompt.messages],
-            "max_tokens": prompt.max_tokens,
-            "random_seed": prompt.random_seed,
-            "n": prompt.n,
-        }
-        return orjson.dumps(request, option=orjson.OPT_SORT_KEYS)
 
     def submit(self, ticket: int, prompt: Prompt) -> None:
         """Take one prompt."""

@@ -5,6 +5,7 @@ A row needs `messages` (role and content) and `response`; `finish_reason`, `mode
 samples of one prompt, in the order of the file.
 """
 
+import functools
 import hashlib
 from collections import deque
 from collections.abc import Iterator
@@ -33,6 +34,23 @@ class Replay:
         """The file's name; an answer carries the model of its row, if that names one."""
         return f"replay:{Path(self.path).name}"
 
+    def body(self, prompt: Prompt) -> bytes:
+        """Return the messages, the number of samples, and a digest of the recording: another one, another answer.
+
+        Raises:
+            TeacherError: the file is missing.
+        """
+        with _explained(self.path):
+            status = Path(self.path).stat()
+            recording = _content_digest(self.path, status.st_size, status.st_mtime_ns)
+        request = {
+            "recording": recording,
+            "messages": [{"role": m.role, "content": m.content} for m in prompt.messages],
+            "n": prompt.n,
+            "random_seed": prompt.random_seed,
+        }
+        return orjson.dumps(request, option=orjson.OPT_SORT_KEYS)
+
     @contextmanager
     def open(self) -> Iterator["ReplaySession"]:
         """Index the file.
@@ -40,10 +58,8 @@ class Replay:
         Raises:
             TeacherError: it is missing or malformed; names the line.
         """
-        try:
+        with _explained(self.path):
             file = Path(self.path).open("rb")  # noqa: SIM115 - closed below
-        except OSError as e:
-            raise TeacherError(f"cannot read the recording {self.path} ({e.strerror}); correct its path") from e
         with file:
             yield ReplaySession(self, file)
 
@@ -54,38 +70,24 @@ class ReplaySession:
     def __init__(self, settings: Replay, file: BinaryIO) -> None:
         self._settings = settings
         self._file = file
-        self._lines: dict[bytes, list[tuple[int, bytes]]] = {}
+        self._offsets: dict[bytes, list[int]] = {}
         self._first: tuple[Message, ...] = ()
         self._pending: deque[tuple[int, Prompt]] = deque()
         offset = 0
         for number, line in enumerate(file, 1):
             if line.strip():
                 messages = self._messages(number, line)
-                if not self._lines:
+                if not self._offsets:
                     self._first = messages
-                line_digest = hashlib.blake2b(line.strip(), digest_size=16).digest()
-                self._lines.setdefault(_digest(messages), []).append((offset, line_digest))
+                self._offsets.setdefault(_digest(messages), []).append(offset)
             offset += len(line)
-        if not self._lines:
+        if not self._offsets:
             raise TeacherError(f"the recording {settings.path} is empty; give another file")
 
     @property
     def capacity(self) -> int:
         """How many prompts to submit before collecting."""
         return _CAPACITY
-
-    def body(self, prompt: Prompt) -> bytes:
-        """Return messages, number of samples and the recorded lines' digests: another recording is another answer."""
-        found = self._lines.get(_digest(prompt.messages), [])[: prompt.n]
-        return orjson.dumps(
-            {
-                "messages": [{"role": m.role, "content": m.content} for m in prompt.messages],
-                "n": prompt.n,
-                "random_seed": prompt.random_seed,
-                "recorded": [line_digest.hex() for _, line_digest in found],
-            },
-            option=orjson.OPT_SORT_KEYS,
-        )
 
     def submit(self, ticket: int, prompt: Prompt) -> None:
         """Take one prompt."""
@@ -98,13 +100,13 @@ class ReplaySession:
         return answered
 
     def _answer(self, prompt: Prompt) -> Completion | Failure:
-        found = self._lines.get(_digest(prompt.messages), [])
+        found = self._offsets.get(_digest(prompt.messages), [])
         if not found:
             return Failure(reason="no_recording", detail=f"not in {self._name}; {self._difference(prompt.messages)}")
         if len(found) < prompt.n:
             detail = f"{prompt.n} samples wanted, {self._name} holds {len(found)} of this prompt"
             return Failure(reason="no_recording", detail=detail)
-        rows = [self._row(offset) for offset, _ in found[: prompt.n]]
+        rows = [self._row(offset) for offset in found[: prompt.n]]
         return Completion(
             texts=tuple(row["response"] for row in rows),
             finish_reasons=tuple(row.get("finish_reason") or "stop" for row in rows),
@@ -154,6 +156,20 @@ class ReplaySession:
                 f"{ours.content[at : at + _EXCERPT]!r} instead of {theirs.content[at : at + _EXCERPT]!r}"
             )
         return f"it has {len(asked)} messages, the file's first prompt {len(self._first)}"
+
+
+@contextmanager
+def _explained(path: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as e:
+        raise TeacherError(f"cannot read the recording {path} ({e.strerror}); correct its path") from e
+
+
+@functools.lru_cache(maxsize=16)
+def _content_digest(path: str, size: int, mtime_ns: int) -> str:  # noqa: ARG001 - they renew the cache
+    with Path(path).open("rb") as f:
+        return hashlib.file_digest(f, "blake2b").hexdigest()[:32]
 
 
 def _digest(messages: tuple[Message, ...]) -> bytes:
