@@ -21,6 +21,13 @@ def guess(source: str) -> Corpus:
     Raises:
         CorpusError: it is none of these; says what to do.
     """
+    from magicoder.corpora._files import explained
+
+    with explained(source):
+        return _guess(source)
+
+
+def _guess(source: str) -> Corpus:
     from magicoder.corpora._files import require
 
     if source == "stdlib":

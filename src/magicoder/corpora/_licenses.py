@@ -44,8 +44,9 @@ def answer(name: str, data: bytes) -> str | None:
 def settled(answers: Mapping[str, str | None]) -> str | None:
     """Return what files of one folder say together, keyed by their names or by paths below the folder.
 
-    If all recognised licence texts are the same licence, it is that; else package metadata decides; else all hold
-    (joined by AND). A licence file that is not recognised is an answer, too: what lies further up does not apply.
+    If all recognised licence texts are the same licence, it is that, or the expression of package metadata that names
+    it; else package metadata decides; else all hold (joined by AND). A licence file that is not recognised is an
+    answer, too: what lies further up does not apply.
     """
     texts = {path: found for path, found in answers.items() if path.rpartition("/")[2] not in _METADATA}
     known = sorted({found for found in texts.values() if found})
@@ -54,7 +55,8 @@ def settled(answers: Mapping[str, str | None]) -> str | None:
     ]
     declared = [found for path, found in sorted(answers.items()) if path not in texts]
     if len(known) == 1:
-        return known[0]
+        # Metadata may say more: that there is a choice, or that another licence holds as well.
+        return next((d for d in declared if d and known[0] in d.replace("(", "").replace(")", "").split()), known[0])
     if lesser:  # COPYING.LESSER adds permissions to the GPL's text in COPYING, which must lie beside it
         return lesser[0]
     for expression in declared:

@@ -26,11 +26,13 @@ from magicoder.records import RawDocument
 
 _LINK: Final = "120000"
 _SUBMODULE: Final = "160000"
+_NO_SIZE: Final = {"-": 0, "BAD": -1}
+"""What Git lists instead of a size: for a submodule, for an object that is not there."""
 
 
 @dataclass(frozen=True, slots=True)
 class _File:
-    """One line of a commit's listing; `size` is in bytes, 0 for a submodule."""
+    """One line of a commit's listing; `size` is in bytes, 0 for a submodule, -1 if the object is missing."""
 
     mode: str
     blob: str
@@ -50,7 +52,7 @@ class _Commit:
         for record in _git.records(self.folder, "ls-tree", "-r", "-z", "-l", "--full-name", self.sha):
             about, _, path = record.partition(b"\t")
             mode, _, blob, size = about.decode().split()
-            yield _File(mode, blob, 0 if size == "-" else int(size), decode_name(path))
+            yield _File(mode, blob, _NO_SIZE[size] if size in _NO_SIZE else int(size), decode_name(path))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +100,7 @@ class Git:
                     commit=commit.sha,
                     path=file.path,
                     content=content.data,
-                    size=file.size,
+                    size=max(file.size, 0),
                     license=license_of(file.path.rpartition("/")[0]),
                     problem=content.problem,
                     detail=content.detail,
@@ -146,6 +148,8 @@ def _folder_name(folder: Path) -> str:
 def _read(commit: _Commit, file: _File, pipes: tuple[IO[bytes], IO[bytes]], max_bytes: int) -> Content:
     if file.mode == _LINK:
         return Content(problem="link", detail="a symbolic link, not followed")
+    if file.size < 0:
+        return Content(problem="unreadable", detail="the repository lacks this object; `git fsck` shows the damage")
     if file.size > max_bytes:
         # Its own process, stopped early: the shared one would have to send the whole file.
         with _git.running(commit.folder, "cat-file", "blob", file.blob) as (_, output):
@@ -178,7 +182,7 @@ def _licenses(commit: _Commit, pipes: tuple[IO[bytes], IO[bytes]]) -> Callable[[
     listed: dict[str, dict[str, str]] = {}
     for file in commit.files():
         folder, _, name = file.path.rpartition("/")
-        if is_relevant(name) and file.size <= MAX_BYTES and file.mode not in (_LINK, _SUBMODULE):
+        if is_relevant(name) and 0 <= file.size <= MAX_BYTES and file.mode not in (_LINK, _SUBMODULE):
             listed.setdefault(folder, {})[name] = file.blob
 
     def lookup(folder: str) -> str | None:

@@ -78,11 +78,11 @@ class LocalFiles:
                 folder, only = root.resolve().parent, root.resolve().name
             elif root.is_dir():
                 folder, only = root.resolve(), ""
+                os.scandir(folder).close()  # unreadable as a whole: an error, not a document
                 if _git.is_bare(folder):
                     raise CorpusError(
                         f"{self.path} is a bare Git repository; read it with git, or name a revision: {self.path}#main"
                     )
-                os.scandir(folder).close()  # unreadable as a whole: an error, not a document
             else:
                 raise CorpusError(f"{self.path} is neither a file nor a folder; give the path of one")
             found = find_origin(folder, folder.name or "root") if _git.installed() else None

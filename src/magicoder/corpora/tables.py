@@ -41,7 +41,7 @@ def is_table(name: str) -> bool:
 class Tables:
     """The rows of one file, of a pattern's matches (`data/*.parquet`) or of all tables in a folder, by file name.
 
-    Columns are found by their usual names (docs/recipes.md) unless they are named; `-` means to use none. A list of
+    Columns are found by their usual names (`_columns.USUAL`) unless they are named; `-` means to use none. A list of
     licences means that all of them hold. Rows with equal repository, commit and path keep equal identifiers; the
     documents stage keeps the first.
 
