@@ -20,7 +20,8 @@ TEXT_CHARACTERS: Final = 1_000_000
 
 _EITHER = re.compile(r"\s*/\s*|\s+or\s+(?!any|later|newer|at your|higher|greater)", re.IGNORECASE)
 """What separates alternatives in a metadata value; Cargo's old form is `MIT/Apache-2.0`."""
-_HINT = re.compile(r"licen[sc]|copyright|permission|redistribut|public domain|\bgpl|spdx", re.IGNORECASE)
+_HINTS = ("licen", "permission", "redistribut", "public domain", "gpl")
+"""One of these is in every header that states a licence."""
 _SPDX = re.compile(r"SPDX-License-Identifier:[ \t]*([^\n]*)")
 _SPDX_VALUE = re.compile(r"[A-Za-z0-9.+()\- ]*")
 _TAG = re.compile(
@@ -93,7 +94,8 @@ def from_header(text: str) -> str:
     sentences, then `@license` tags. Several licences are joined by OR where the header offers a choice, else by AND.
     """
     head = text[:HEADER_CHARACTERS]
-    if _HINT.search(head) is None:
+    lower = head.lower()
+    if not any(hint in lower for hint in _HINTS):
         return ""
     head = "\n".join(head.split("\n", HEADER_LINES)[:HEADER_LINES])
     tagged = _spdx_lines(head)
@@ -175,7 +177,9 @@ def _found(plain: str, *, with_titles: bool) -> tuple[list[str], int]:
         hits += [(m.start(), spdx) for pattern, spdx in TITLES if (m := pattern.search(plain))]
     # What a long text says about other licences, or as an example in its appendix, is no notice.
     preface = plain[: min((at for at, _ in hits), default=len(plain))]
-    notices = [(m.start(), spdx) for pattern, spdx in NOTICES if (m := pattern.search(preface))]
+    notices = [
+        (m.start(), spdx) for word, pattern, spdx in NOTICES if word in preface and (m := pattern.search(preface))
+    ]
     gnu = _gnu_notices(preface)
     gnu_families = {spdx.split("-or-later")[0].split("-only")[0] for _, spdx in gnu}
     hits = [(at, spdx) for at, spdx in hits if spdx.removesuffix("-only") not in gnu_families] + notices + gnu
@@ -258,7 +262,9 @@ def _bsd(body: str) -> str:
 
 def _gnu_notices(plain: str) -> list[tuple[int, str]]:
     """Return the GPL family's licences that `plain` places itself under; mentions do not count."""
-    hits = []
+    hits: list[tuple[int, str]] = []
+    if "gpl" not in plain and "general public" not in plain:
+        return hits
     for match in _GPL.finditer(plain):
         before, after = (
             plain[max(0, match.start() - 80) : match.start()].rstrip(),
@@ -314,7 +320,7 @@ def _normalise(value: str) -> str:
     gnu = _gnu_notices(f"license {plain}")
     if gnu:
         return gnu[0][1]
-    return next((spdx for pattern, spdx in NOTICES if pattern.search(plain)), "")
+    return next((spdx for word, pattern, spdx in NOTICES if word in plain and pattern.search(plain)), "")
 
 
 @functools.cache

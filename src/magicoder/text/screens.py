@@ -17,7 +17,7 @@ FEWEST_LETTERS: Final = 0.25
 """Share of letters among the non-blank characters below which a file is no code. Source: The Stack's filter."""
 DATA_DIGITS: Final = 0.3
 """Share of digits among the non-blank characters from which a file is looked at as data."""
-DATA_LINES: Final = 0.75
+DATA_LINES: Final = 0.85
 """Share of lines that are nothing but literals from which a file is data."""
 CONTROL_SHARE: Final = 0.02
 """Share of control characters (tab, newline, return, form feed, escape aside) from which bytes are not text."""
@@ -35,13 +35,14 @@ _COOKIE = re.compile(rb"^[ \t\f]*#[^\n]*?coding[:=][ \t]*([-\w.]+)")
 
 _VENDORED_DIRECTORIES: Final = (
     "node_modules bower_components jspm_packages web_modules vendor _vendor vendors vendored _vendored third_party"
-    " third-party thirdparty third-parties 3rdparty 3rd_party 3rd-party Pods Carthage site-packages dist-packages venv"
-    " .venv virtualenv .virtualenv .tox .nox .eggs Godeps __pypackages__ __pycache__ .git .svn .hg"
+    " third-party thirdparty third-parties 3rdparty 3rd_party 3rd-party Pods Carthage site-packages dist-packages"
+    " .tox .nox .eggs Godeps __pypackages__ __pycache__ .git .svn .hg"
     " externals jquery-ui"
 )
 _VENDORED = re.compile(
-    rf"(?:^|/)(?:{'|'.join(re.escape(d) for d in _VENDORED_DIRECTORIES.split())}|\.yarn/(?:releases|plugins))/"
-    r"|(?:^|/)(?:dist|bundles?)/(?:[^/]+/)*[^/]+\.(?:m?js|cjs|css)$"
+    rf"(?:^|/)(?:{'|'.join(re.escape(d) for d in _VENDORED_DIRECTORIES.split())}|\.yarn/(?:releases|plugins)"
+    r"|\.?v(?:irtual)?env/(?:bin|lib|lib64|include|Lib|Scripts))/"
+    r"|(?:^|/)dist/(?:[^/]+/)*[^/]+\.(?:m?js|cjs|css)$"
     r"|(?:^|/)(?:jquery|bootstrap|angular|underscore|lodash|backbone|modernizr|require|prototype|mootools|d3|three"
     r"|react(?:-dom)?|vue|ember|raphael|prettify)(?:[-.]?v?\d+(?:\.\d+)*)?(?:[-.](?:all|full|slim|ui|core|custom|umd"
     r"|development|production))*(?:\.min)?\.js$"
@@ -79,7 +80,8 @@ _JAVA_NAMES = (".java", ".kt", ".kts", ".scala")
 _PREAMBLE = re.compile(r"\s*(?:(?:import|package|using|use|from|namespace|module|declare)\b|<\?php|['\"]use strict)")
 _CODE_LINES: Final = 3
 """After so many lines of code beyond imports, a generator's mark is text that the file itself writes."""
-_GENERATED_HINT = re.compile(r"generated|bison|do not (?:edit|modify)|automatically|generator", re.IGNORECASE)
+_GENERATED_HINTS = ("generated", "bison", "do not edit", "do not modify", "automatically", "generator")
+"""One of these is in every sentence that `_GENERATED` matches."""
 # Possessive throughout: without that, a long run of digits before a letter takes exponential time.
 _LITERAL_LINE = re.compile(
     r"[\s\[\](){},;:]*+(?:(?:[-+]?0x[0-9a-f]++[ul]*+|[-+]?\d[\d._]*+(?:e[-+]?\d++)?+[ful]*+"
@@ -105,9 +107,10 @@ def decode(content: bytes, *, is_python: bool = False) -> str | None:
     """
     if content[:2] in _BOMS_UTF16:
         try:
-            return content.decode("utf-16")
+            text = content.decode("utf-16")
         except UnicodeDecodeError:
             return None
+        return None if "\0" in text else text
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError:
@@ -144,7 +147,8 @@ def is_generated(path: str, text: str) -> bool:
     if _GENERATED_NAME.search(path):
         return True
     head = text[:MARKER_CHARACTERS]
-    if _GENERATED_HINT.search(head) is None:
+    lower = head.lower()
+    if not any(hint in lower for hint in _GENERATED_HINTS):
         return False
     if path.endswith(_JAVA_NAMES) and _JAVA_GENERATED.search(head):
         return True

@@ -1,0 +1,251 @@
+"""Judge every file: decode it, find out language and licence, keep what can seed a problem, each text once.
+
+Paper, section 2 and appendix: seeds come from a corpus that is already filtered (`starcoderdata`); a corpus of one's
+own is not, so this stage applies the same kinds of screens. `Documents(screens=(), normalise_newlines=False,
+max_bytes=<huge>)` leaves a table's rows as they are, which the original's seeds depend on.
+"""
+
+import functools
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import groupby, islice
+from typing import Final
+
+from magicoder import languages
+from magicoder.errors import CorpusError, StoreError
+from magicoder.protocols import Engine
+from magicoder.records import Document, RawDocument, Rejection
+from magicoder.store import Writer, account
+from magicoder.text import licenses, screens
+from magicoder.text.disk_set import DiskMap, key_of
+
+STAGE: Final = "documents"
+SCREENS: Final = (
+    "binary",
+    "vendored",
+    "blank",
+    "too_short",
+    "generated",
+    "minified",
+    "long_line",
+    "data",
+    "few_letters",
+    "duplicate",
+)
+"""The screens, named after the reasons they give, in the order in which they are asked."""
+HEAD_BYTES: Final = 2048
+"""How much of a file its language may be told from."""
+BATCH_DOCUMENTS: Final = 250
+BATCH_BYTES: Final = 4 * 2**20
+"""What goes to a worker at once; smaller than a part, so that little waits in memory. Decides no result."""
+
+Batch = tuple[int, list[RawDocument]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Documents:
+    """Which files become documents.
+
+    Besides the screens, what is not text in a known language cannot pass: `too_large`, `not_utf8`,
+    `unknown_language`, `language_not_wanted`, `duplicate_id`, and whatever problem the corpus reports.
+
+    screens             names from `SCREENS`; leave one out to switch it off
+    max_bytes           larger files are rejected (`too_large`); a corpus reads no more of them
+    min_bytes           shorter texts are rejected (`too_short`), surrounding blanks not counted
+    max_line_length     a longer line rejects the file (`long_line`), in characters; The Stack's filter has 1,000
+    languages           names from `languages/`; empty means all
+    normalise_newlines  CR LF and CR become LF, a byte-order mark goes; False leaves the text as decoded
+    limit               stop after so many files of the corpus
+    part_documents      files a part
+    part_bytes          a part closes early when its files reach so many bytes
+    """
+
+    screens: tuple[str, ...] = SCREENS
+    max_bytes: int = 1_000_000
+    min_bytes: int = 32
+    max_line_length: int = 1000
+    languages: tuple[str, ...] = ()
+    normalise_newlines: bool = True
+    limit: int | None = None
+    part_documents: int = 1000
+    part_bytes: int = 64 * 2**20
+
+    def __post_init__(self) -> None:
+        for name in self.screens:
+            if name not in SCREENS:
+                raise ValueError(f"screens: there is no screen {name!r}; there are: {', '.join(SCREENS)}")
+        for name in self.languages:
+            languages.get(name)
+        lowest = {"max_bytes": 1, "min_bytes": 0, "max_line_length": 1, "part_documents": 1, "part_bytes": 1}
+        for name, least in lowest.items():
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least {least}")
+        if self.limit is not None and self.limit < 1:
+            raise ValueError(f"limit is {self.limit}; it must be at least 1, or absent for all files")
+
+    def run(self, raws: Iterator[RawDocument], out: Writer[Document], engine: Engine) -> None:
+        """Write the documents of `raws`, and why the other files are none.
+
+        Raises:
+            CorpusError: there is no file at all.
+            StoreError: the corpus is not the one that an interrupted run began with.
+        """
+        out.progress.expect(self.limit, "files")
+        tally = _Tally()
+        parts = _parts(tally.watch(islice(raws, self.limit)), self.part_documents, self.part_bytes)
+        with (
+            DiskMap.opened(out.folder / "ids.partial") as ids,
+            DiskMap.opened(out.folder / "texts.partial") as texts,
+        ):
+            for index in range(out.done):
+                _replay(index, next(parts, []), out, ids, texts)
+            judge = functools.partial(_judge_batch, self)
+            judged = engine.map(judge, _batches(parts, first=out.done))
+            for _, answers in groupby(judged, key=lambda answer: answer[0]):
+                self._write_part([one for _, batch in answers for one in batch], out, ids, texts)
+        if tally.files == 0:
+            raise CorpusError("the corpus holds no files; check its path and patterns")
+        out.add_facts({"files": tally.files, "bytes": tally.bytes})
+
+    def _write_part(
+        self, judged: list[Document | Rejection], out: Writer[Document], ids: DiskMap, texts: DiskMap
+    ) -> None:
+        """Reject ids and texts that were seen before, and publish the rest as the next part."""
+        earlier = ids.claim([(key_of(one.id), "") for one in judged])
+        fresh = [one for one, held in zip(judged, earlier, strict=True) if held is None]
+        documents = [one for one in fresh if isinstance(one, Document)] if "duplicate" in self.screens else []
+        holders = texts.claim([(key_of(d.text), d.id) for d in documents])
+        copies = {d.id: holder for d, holder in zip(documents, holders, strict=True) if holder is not None}
+        kept: list[Document] = []
+        rejected: list[Rejection] = []
+        for one, held in zip(judged, earlier, strict=True):
+            if held is not None:
+                rejected.append(_rejection(one.id, "duplicate_id", language=one.language))
+            elif isinstance(one, Rejection):
+                rejected.append(one)
+            elif one.id in copies:
+                rejected.append(_rejection(one.id, "duplicate", copies[one.id], one.language))
+            else:
+                kept.append(one)
+        account((one.id for one in judged), (d.id for d in kept), (r.id for r in rejected))
+        out.write(kept, rejected)
+        out.progress.tick(len(judged))
+
+
+class _Tally:
+    """Counts what is read, whichever way it goes."""
+
+    def __init__(self) -> None:
+        self.files = 0
+        self.bytes = 0
+
+    def watch(self, raws: Iterable[RawDocument]) -> Iterator[RawDocument]:
+        for raw in raws:
+            self.files += 1
+            self.bytes += raw.size
+            yield raw
+
+
+def _parts(raws: Iterator[RawDocument], documents: int, size: int) -> Iterator[list[RawDocument]]:
+    """Cut the corpus into parts; where, depends on the corpus and the two settings alone."""
+    part: list[RawDocument] = []
+    held = 0
+    for raw in raws:
+        part.append(raw)
+        held += len(raw.content)
+        if len(part) >= documents or held >= size:
+            yield part
+            part, held = [], 0
+    if part:
+        yield part
+
+
+def _batches(parts: Iterator[list[RawDocument]], first: int) -> Iterator[Batch]:
+    for index, part in enumerate(parts, first):
+        batches = _parts(iter(part), BATCH_DOCUMENTS, BATCH_BYTES)
+        for batch in batches:
+            yield index, batch
+
+
+def _replay(index: int, part: list[RawDocument], out: Writer[Document], ids: DiskMap, texts: DiskMap) -> None:
+    """Take over a part that an interrupted run has written, after checking that it came from the same files."""
+    kept, rejected = out.read_part(index), out.rejections_of_part(index)
+    if Counter(raw.id for raw in part) != Counter([*(d.id for d in kept), *(r.id for r in rejected)]):
+        raise StoreError(
+            f"the corpus changed since part {index} of {STAGE} was written in {out.folder}; "
+            "delete that folder, or use another --out, and run again"
+        )
+    ids.claim([(key_of(raw.id), "") for raw in part])
+    texts.claim([(key_of(d.text), d.id) for d in kept])
+    out.progress.tick(len(part))
+
+
+def _judge_batch(settings: Documents, batch: Batch) -> tuple[int, list[Document | Rejection]]:
+    index, raws = batch
+    return index, [_judge(settings, raw) for raw in raws]
+
+
+def _judge(settings: Documents, raw: RawDocument) -> Document | Rejection:
+    """Return the document in `raw`, or why there is none."""
+    if raw.problem:
+        return _rejection(raw.id, raw.problem, raw.detail, raw.language)
+    language = raw.language or languages.detect(raw.path, raw.content[:HEAD_BYTES].decode("utf-8", "replace"))
+    if raw.size > settings.max_bytes:
+        return _rejection(raw.id, "too_large", f"{raw.size} bytes", language)
+    if "binary" in settings.screens and screens.is_binary(raw.content):
+        return _rejection(raw.id, "binary", language=language)
+    if "vendored" in settings.screens and screens.is_vendored(raw.path):
+        return _rejection(raw.id, "vendored", language=language)
+    if not language:
+        return _rejection(raw.id, "unknown_language")
+    if settings.languages and language not in settings.languages:
+        return _rejection(raw.id, "language_not_wanted", language=language)
+    text = screens.decode(raw.content, is_python=language == "python")
+    if text is None:
+        return _rejection(raw.id, "not_utf8", language=language)
+    if settings.normalise_newlines:
+        text = screens.without_mark(text)
+    reason, detail = _screened(settings, raw.path, text)
+    if reason:
+        return _rejection(raw.id, reason, detail, language)
+    return Document(
+        id=raw.id,
+        text=text,
+        language=language,
+        repository=raw.repository,
+        commit=raw.commit,
+        path=raw.path,
+        license=_license(raw.license, text),
+    )
+
+
+def _screened(settings: Documents, path: str, text: str) -> tuple[str, str]:
+    """Return the first screen that holds `text` back, and a figure where one explains it; ("", "") if none does."""
+    on = settings.screens
+    filled = text.strip()
+    if "blank" in on and not filled:
+        return "blank", ""
+    if "too_short" in on and len(filled.encode("utf-8", "replace")) < settings.min_bytes:
+        return "too_short", f"{len(filled.encode('utf-8', 'replace'))} bytes"
+    if "generated" in on and screens.is_generated(path, text):
+        return "generated", ""
+    if "minified" in on and screens.is_minified(path, text):
+        return "minified", ""
+    if "long_line" in on and (longest := screens.longest_line(text)) > settings.max_line_length:
+        return "long_line", f"{longest} characters"
+    if "data" in on and screens.is_data(text):
+        return "data", ""
+    if "few_letters" in on and screens.has_few_letters(text):
+        return "few_letters", ""
+    return "", ""
+
+
+def _license(repository: str, text: str) -> str:
+    """Return the licence a file is under: what it says itself, unless that is vaguer than what its repository says."""
+    own = licenses.from_header(text)
+    return repository if repository and (not own or own.startswith("LicenseRef-BSD")) else own
+
+
+def _rejection(id_: str, reason: str, detail: str = "", language: str = "") -> Rejection:
+    return Rejection(id=id_, stage=STAGE, reason=reason, detail=detail, language=language)
