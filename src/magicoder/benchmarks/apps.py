@@ -1,7 +1,7 @@
 """APPS: 10,000 contest and interview problems, 5,000 of them the test set (Berkeley).
 
 Paper: Measuring Coding Challenge Competence With APPS, 2105.09938. Licence: MIT.
-Decontamination looks for the statement of every problem at hand, and for its first few solutions where the files have
+Decontamination looks for the statement of every problem at hand, and for its first solution where the files have
 them. The original looks for the whole question of the 5,000 test problems, and leaves out the 115,212 solutions as
 too slow for its nested loops.
 """

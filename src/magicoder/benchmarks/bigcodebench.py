@@ -14,6 +14,7 @@ import orjson
 from magicoder.benchmarks import _files, _prose
 from magicoder.errors import BenchmarkError, RecipeError
 from magicoder.records import Task
+from magicoder.text.substrings import letters
 
 _FILES = {
     "full": ("hf_BigCodeBench.jsonl", "BigCodeBench.jsonl", "annotation_data_BigCodeBench.jsonl"),
@@ -79,16 +80,28 @@ class BigCodeBench:
 
 
 def _description(row: _files.Row) -> str:
-    """Return the lines of the docstring before its sections; the instruct prompt starts with the same words."""
+    """Return the statement that the docstring and the instruct prompt share: the docstring's lines before its sections.
+
+    `doc_struct` lists these lines, but after them now and then some that stand elsewhere in the docstring, so they are
+    taken as long as they follow each other in the prompt.
+    """
     parts = row.values.get("doc_struct", row.values.get("doc"))
     if isinstance(parts, str):
         try:
             parts = orjson.loads(parts)
         except orjson.JSONDecodeError:
             raise BenchmarkError(f"{row.where}: 'doc_struct' is not JSON; replace the file") from None
-    if isinstance(parts, dict) and isinstance(parts.get("description"), list):
-        return "\n".join(map(str, parts["description"])).strip()
-    return _prose.docstring(row.text("complete_prompt", "prompt"), row.where)
+    prompt = row.text("complete_prompt", "prompt")
+    lines = parts.get("description") if isinstance(parts, dict) else None
+    if not isinstance(lines, list):
+        return _prose.docstring(prompt, row.where)
+    searched, taken = letters(prompt), ""
+    for line in lines:
+        longer = f"{taken}\n{line}" if taken else str(line)
+        if letters(longer) not in searched:
+            break
+        taken = longer
+    return taken.strip()
 
 
 PLUGIN = BigCodeBench

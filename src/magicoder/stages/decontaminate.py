@@ -74,7 +74,7 @@ class Decontaminate:
     mode             `all`, `original` or `off`
     benchmarks       names of benchmarks to search for; empty for all that are at hand (`mode: all` only)
     min_characters   a text with fewer letters and digits is not searched for (`mode: all` only). At 20, none of
-                     13,292 texts occurs by chance in 99 MB of real code; below it, `return x + y` and its kind do:
+                     13,293 texts occurs by chance in 99 MB of real code; below it, `return x + y` and its kind do:
                      docs/benchmarks.md lists them. A task whose statement is shorter is searched for by its prompt.
     """
 
