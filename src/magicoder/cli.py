@@ -102,7 +102,7 @@ def main() -> None:
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress.")
-def run(recipe: Path | None, as_json: bool, quiet: bool, out: Path | None, **options: Any) -> None:
+def run(as_json: bool, quiet: bool, out: Path | None, **options: Any) -> None:
     """Make a dataset from RECIPE (a YAML file), or from --source without one.
 
     \b
@@ -117,7 +117,7 @@ def run(recipe: Path | None, as_json: bool, quiet: bool, out: Path | None, **opt
     from magicoder.invocation import from_flags
 
     chosen = from_flags(
-        recipe, **{k: options[k] for k in ("sources", "llm", "base_url", "strategy", "languages", "limit")}
+        options["recipe"], **{k: options[k] for k in ("sources", "llm", "base_url", "strategy", "languages", "limit")}
     )
     place = out or Path("runs") / chosen.name
     watch = console.Watch(quiet=quiet)
@@ -165,7 +165,7 @@ def _where(recipe: "Recipe", place: Path, result: "Result", options: dict[str, A
             "Not decontaminated: no benchmark files at hand; give their folder with --data (docs/benchmarks.md).",
         ]
     if recipe.teacher is None:
-        again = " ".join(f"--source {s}" for s in options["sources"]) or "recipes/own-code.yaml --source PATH"
+        again = " ".join([str(options["recipe"] or ""), *(f"--source {s}" for s in options["sources"])]).strip()
         lines += ["", "Next, the same code with an LLM as teacher (OSS-Instruct):"]
         lines += [f"  OPENAI_API_KEY=… magicoder run {again} --llm gpt-4o-mini --out {place}-oss"]
         lines += [f"  magicoder run {again} --llm MODEL --base-url http://localhost:8000/v1 --out {place}-oss"]

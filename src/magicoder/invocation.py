@@ -33,15 +33,13 @@ def from_flags(
     chosen = override(
         base, corpora=tuple(corpora.guess(s) for s in sources) or None, teacher=_teacher(base, llm, base_url)
     )
-    if strategy is None and path is None and chosen.teacher is not None:
-        strategy = "oss_instruct"
+    if strategy is None and llm and not chosen.strategy.needs_teacher:
+        strategy = "oss_instruct"  # a teacher was asked for: use it
     if strategy:
         chosen = override(chosen, strategy=plugins.load("strategies", strategy)())
     for language in languages:
         plugins.load("languages", language)
-    return override(
-        chosen, documents=override(chosen.documents, languages=languages or None, limit=limit)
-    )
+    return override(chosen, documents=override(chosen.documents, languages=languages or None, limit=limit))
 
 
 def _teacher(base: Recipe, llm: str | None, base_url: str | None) -> LLM | None:

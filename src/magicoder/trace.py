@@ -9,7 +9,7 @@ from magicoder.errors import StoreError
 from magicoder.pipeline import STAGES
 from magicoder.records import Rejection
 from magicoder.schema import from_table
-from magicoder.store import RunFolder
+from magicoder.store import Artifact, RunFolder
 
 
 def trace(folder: RunFolder, wanted: str) -> dict[str, Any]:
@@ -26,7 +26,7 @@ def trace(folder: RunFolder, wanted: str) -> dict[str, Any]:
     history = []
     origin: dict[str, Any] = {}
     for stage in STAGES:
-        artifact = folder.artifact(stage, STAGES[stage][0])
+        artifact: Artifact[Any] | None = folder.artifact(stage, STAGES[stage][0])
         if artifact is None:
             continue
         for name in artifact.manifest.parts:

@@ -15,7 +15,10 @@ Command = Callable[..., "subprocess.CompletedProcess[str]"]
 def environment(home: Path) -> dict[str, str]:
     """Return an environment without keys, proxies or settings of the machine."""
     keep = ("PATH", "LANG", "TMPDIR", "VIRTUAL_ENV")
-    return {k: v for k, v in os.environ.items() if k in keep} | {"HOME": str(home), "MAGICODER_HOME": str(home / "magicoder")}
+    return {k: v for k, v in os.environ.items() if k in keep} | {
+        "HOME": str(home),
+        "MAGICODER_HOME": str(home / "magicoder"),
+    }
 
 
 @pytest.fixture(scope="session")
@@ -36,7 +39,9 @@ def home(tmp_path: Path) -> Path:
 def magicoder(executable: str, home: Path, tmp_path: Path) -> Command:
     """Run `magicoder …` in tmp_path; extra environment by `env`."""
 
-    def call(*arguments: object, env: dict[str, str] | None = None, timeout: float = 240) -> "subprocess.CompletedProcess[str]":
+    def call(
+        *arguments: object, env: dict[str, str] | None = None, timeout: float = 240
+    ) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
             [executable, *map(str, arguments)],
             capture_output=True,
@@ -67,7 +72,10 @@ class Shape{n}:
         return "{words} at {n}"
 '''
 
-WORDS = "anchor bottle candle dragon engine feather garden hammer island jungle kettle ladder magnet needle orange".split()
+WORDS = (
+    *("anchor", "bottle", "candle", "dragon", "engine", "feather", "garden", "hammer"),
+    *("island", "jungle", "kettle", "ladder", "magnet", "needle", "orange"),
+)
 
 
 @pytest.fixture

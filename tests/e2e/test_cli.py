@@ -9,10 +9,19 @@ import pytest
 from tests.e2e.conftest import Command, tree
 
 
-def test_run_makes_a_dataset_from_a_folder_and_says_what_is_where(magicoder: Command, small_source: Path, tmp_path: Path) -> None:
+def test_run_makes_a_dataset_from_a_folder_and_says_what_is_where(
+    magicoder: Command, small_source: Path, tmp_path: Path
+) -> None:
     done = magicoder("run", "--source", small_source, "--out", "out")
     assert done.returncode == 0, done.stderr
-    for expected in ("Rows per language", "python", "Rejections per reason", "Dataset", "report.html", "Next, the same code with an LLM"):
+    for expected in (
+        "Rows per language",
+        "python",
+        "Rejections per reason",
+        "Dataset",
+        "report.html",
+        "Next, the same code with an LLM",
+    ):
         assert expected in done.stdout
     assert "documents" in done.stderr, "progress goes to stderr"
     dataset = tmp_path / "out" / "dataset"
@@ -30,7 +39,9 @@ def test_json_goes_to_stdout_alone(magicoder: Command, small_source: Path) -> No
     ]  # fmt: skip
 
 
-def test_running_again_does_nothing_over_and_changes_nothing(magicoder: Command, small_source: Path, tmp_path: Path) -> None:
+def test_running_again_does_nothing_over_and_changes_nothing(
+    magicoder: Command, small_source: Path, tmp_path: Path
+) -> None:
     magicoder("run", "--source", small_source, "--out", "out")
     before = tree(tmp_path / "out" / "dataset")
     again = magicoder("run", "--source", small_source, "--out", "out")
@@ -72,7 +83,9 @@ def test_status_shows_every_stage(magicoder: Command, small_source: Path) -> Non
     assert rows[0]["kept"] >= 60
 
 
-def test_a_mock_teacher_shows_oss_instruct_without_a_key(magicoder: Command, small_source: Path, tmp_path: Path) -> None:
+def test_a_mock_teacher_shows_oss_instruct_without_a_key(
+    magicoder: Command, small_source: Path, tmp_path: Path
+) -> None:
     done = magicoder("run", "--source", small_source, "--llm", "mock", "--out", "out", "--json")
     assert done.returncode == 0, done.stderr
     summary = json.loads(done.stdout)["summary"]
@@ -80,7 +93,15 @@ def test_a_mock_teacher_shows_oss_instruct_without_a_key(magicoder: Command, sma
     assert summary["rows"] >= 50
     assert summary["completion_tokens"] > 0
     original = (tmp_path / "out" / "dataset" / "jsonl" / "original.jsonl").read_text().splitlines()
-    assert list(json.loads(original[0])) == ["lang", "raw_index", "index", "seed", "openai_fingerprint", "problem", "solution"]
+    assert list(json.loads(original[0])) == [
+        "lang",
+        "raw_index",
+        "index",
+        "seed",
+        "openai_fingerprint",
+        "problem",
+        "solution",
+    ]
 
 
 def test_init_writes_a_recipe_that_runs(magicoder: Command, small_source: Path, tmp_path: Path) -> None:
@@ -132,6 +153,7 @@ def test_help_teaches_and_starts_faster_than_a_second_python(magicoder: Command,
 def test_nothing_heavy_is_imported_for_help(executable: str) -> None:
     import subprocess
 
-    code = "import sys, magicoder.cli; print([m for m in ('pyarrow', 'aiohttp', 'tree_sitter', 'yaml', 'jinja2') if m in sys.modules])"
+    heavy = ("pyarrow", "aiohttp", "tree_sitter", "yaml", "jinja2", "orjson")
+    code = f"import sys, magicoder.cli; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

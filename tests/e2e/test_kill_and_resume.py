@@ -44,9 +44,24 @@ def test_a_run_killed_at_ten_random_moments_ends_in_the_same_bytes(
     killed = 0
     for attempt in range(10):
         out, journal = f"killed-{attempt}", tmp_path / f"{attempt}.sqlite"
-        command = [executable, "run", str(recipe), "--out", out, "--workers", str(1 + attempt % 2), "--journal", str(journal)]
+        command = [
+            executable,
+            "run",
+            str(recipe),
+            "--out",
+            out,
+            "--workers",
+            str(1 + attempt % 2),
+            "--journal",
+            str(journal),
+        ]
         process = subprocess.Popen(
-            command, cwd=tmp_path, env=environment(home), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+            command,
+            cwd=tmp_path,
+            env=environment(home),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
         )
         try:
             process.wait(rng.uniform(0.25, 0.95) * duration)
@@ -61,7 +76,9 @@ def test_a_run_killed_at_ten_random_moments_ends_in_the_same_bytes(
 
 
 @pytest.mark.parametrize("strategy", ["oss_instruct", "comment_pairs"])
-def test_one_and_two_workers_make_the_same_bytes(magicoder: Command, small_source: Path, tmp_path: Path, strategy: str) -> None:
+def test_one_and_two_workers_make_the_same_bytes(
+    magicoder: Command, small_source: Path, tmp_path: Path, strategy: str
+) -> None:
     recipe = write_recipe(tmp_path / "recipe.yaml", small_source, strategy)
     for workers in (1, 2):
         done = magicoder("run", recipe, "--out", f"w{workers}", "--workers", workers)
@@ -77,7 +94,11 @@ def test_ctrl_c_waits_for_what_is_in_flight_and_the_next_run_goes_on(
 ) -> None:
     recipe = write_recipe(tmp_path / "recipe.yaml", small_source, "oss_instruct")
     process = subprocess.Popen(
-        [executable, "run", str(recipe), "--out", "out"], cwd=tmp_path, env=environment(home), stderr=subprocess.PIPE, text=True
+        [executable, "run", str(recipe), "--out", "out"],
+        cwd=tmp_path,
+        env=environment(home),
+        stderr=subprocess.PIPE,
+        text=True,
     )
     deadline = time.monotonic() + 60
     while not (tmp_path / "out" / "samples.building").exists() and time.monotonic() < deadline:

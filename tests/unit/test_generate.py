@@ -19,8 +19,8 @@ from magicoder.store import Artifact, RunFolder
 
 def seed(number: int) -> Seed:
     return Seed(
-        id=f"d{number}#L1", text=f"line {number}", language="python", document_id=f"d{number}", repository="r", commit="c",
-        path=f"{number}.py", license="MIT", first_line=1, last_line=1, kind="window", index=number, raw_index=number,
+        id=f"d{number}#L1", text=f"line {number}", language="python", document_id=f"d{number}", repository="r",
+        commit="c", path=f"{number}.py", license="MIT", first_line=1, last_line=1, kind="window", index=number, raw_index=number,
     )  # fmt: skip
 
 
@@ -43,7 +43,11 @@ class TwoTurns:
         second = yield prompt(f"again: {first.texts[0]}")
         return [
             Sample.from_seed(
-                seed, strategy=self.name, instruction=seed.text, response=f"{second.texts[0]} {rng.random()}", completion=second
+                seed,
+                strategy=self.name,
+                instruction=seed.text,
+                response=f"{second.texts[0]} {rng.random()}",
+                completion=second,
             )
         ]
 
@@ -83,7 +87,9 @@ class Teacher:
             return Failure(reason=self.fail[text], detail="no")
         self.paid.append(text)
         reason = "length" if text in self.truncate else "stop"
-        return Completion(texts=(text.upper(),), finish_reasons=(reason,), model="echo", prompt_tokens=2, completion_tokens=3)
+        return Completion(
+            texts=(text.upper(),), finish_reasons=(reason,), model="echo", prompt_tokens=2, completion_tokens=3
+        )
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from magicoder.errors import RecipeError
+from magicoder.fingerprint import digest
 from magicoder.llms.openai_chat import OpenAIChat
 from magicoder.recipe import Recipe, parse, read, to_yaml
 from magicoder.strategies.oss_instruct import OssInstruct
@@ -37,7 +38,10 @@ def test_a_good_recipe_becomes_one_typed_value() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("name: x\nteacher:\n  openai_chat:\n    modle: m\n", r"r.yaml:4: teacher.openai_chat.modle is unknown; did you mean model"),
+        (
+            "name: x\nteacher:\n  openai_chat:\n    modle: m\n",
+            r"r.yaml:4: teacher.openai_chat.modle is unknown; did you mean model",
+        ),
         ("nmae: x\n", r"r.yaml:1: nmae is unknown; did you mean name"),
         ("name: x\nwhatever_this_is: 1\n", r"r.yaml:2: whatever_this_is is unknown; there are: name, corpora"),
         ("name: x\nseeds:\n  max_lines: many\n", r"r.yaml:3: seeds.max_lines must be a whole number, not 'many'"),
@@ -45,7 +49,10 @@ def test_a_good_recipe_becomes_one_typed_value() -> None:
         ("name: 3\n", r"r.yaml:1: name must be text, not '3'"),
         ("clean: {near_duplicates: 1}\n", r"r.yaml:1: clean.near_duplicates must be true or false, not '1'"),
         ("corpora: {local_files: {path: x}}\n", r"r.yaml:1: corpora must be a list"),
-        ("corpora:\n- local_fils: {path: x}\n", r"r.yaml:2: corpora\[0\]: corpora has no 'local_fils'; did you mean local_files"),
+        (
+            "corpora:\n- local_fils: {path: x}\n",
+            r"r.yaml:2: corpora\[0\]: corpora has no 'local_fils'; did you mean local_files",
+        ),
         ("corpora:\n- local_files\n", r"r.yaml:2: corpora\[0\].local_files needs path"),
         ("strategy: evol\n", r"r.yaml:1: strategy: strategies has no 'evol'"),
         ("strategy: [a, b]\n", r"r.yaml:1: strategy must be a name or `name: {…}`, one of: comment_pairs"),
@@ -55,7 +62,10 @@ def test_a_good_recipe_becomes_one_typed_value() -> None:
         ("name: [\n", r"r.yaml:\d: not valid YAML"),
         ("", r"r.yaml is empty"),
         ("documents:\n  screens: [nonsense]\n", r"r.yaml:2: documents: .*nonsense"),
-        ("teacher:\n  openai_chat: {model: m, api_key: sk-1}\n", r"r.yaml:2: teacher.openai_chat.api_key is unknown; did you mean api_key_env"),
+        (
+            "teacher:\n  openai_chat: {model: m, api_key: sk-1}\n",
+            r"r.yaml:2: teacher.openai_chat.api_key is unknown; did you mean api_key_env",
+        ),
     ],
 )
 def test_each_mistake_is_reported_where_it_stands(text: str, message: str) -> None:
@@ -92,10 +102,10 @@ def test_the_template_of_init_is_valid() -> None:
 
 def test_what_is_written_out_reads_back_equal() -> None:
     recipe = parse(GOOD)
-    assert parse(to_yaml(recipe)) == recipe
+    assert digest(parse(to_yaml(recipe))) == digest(recipe), "but for what cannot change a result"
 
 
 def test_what_is_written_out_hides_where_a_person_keeps_their_code() -> None:
     recipe = parse("corpora:\n- local_files: {path: /home/ada/secret-project/code}\n")
-    assert "ada" not in to_yaml(recipe)
+    assert "/home/ada" not in to_yaml(recipe)
     assert "…/code" in to_yaml(recipe)

@@ -57,7 +57,7 @@ class Hub:
         for row in itertools.count():
             try:
                 cells = next(rows, None)
-            except (OSError, ValueError, RuntimeError) as e:
+            except Exception as e:
                 raise self._explain(e) from e
             if cells is None:
                 break
@@ -81,7 +81,7 @@ class Hub:
             raise _not_installed() from e
         try:
             return digest(HfApi().dataset_info(self.dataset, revision=self.revision or None).sha)
-        except (OSError, ValueError, RuntimeError) as e:
+        except Exception as e:
             raise self._explain(e) from e
 
     def _folder(self) -> Path | None:
@@ -104,7 +104,7 @@ class Hub:
                 revision=self.revision or None,
                 streaming=True,
             )
-        except (OSError, ValueError, RuntimeError) as e:
+        except Exception as e:
             raise self._explain(e) from e
         return iter(rows if self.limit is None else rows.take(self.limit))
 
@@ -123,6 +123,7 @@ class Hub:
         return RowReader(columns, self.repository or name, self.commit, self.language, self.license)
 
     def _explain(self, error: Exception) -> CorpusError:
+        """Return the user's error for what `datasets` or its HTTP client raised; their classes have no common base."""
         said = (str(error).strip().splitlines() or [type(error).__name__])[0]
         kind = type(error).__name__
         if isinstance(error, CorpusError):

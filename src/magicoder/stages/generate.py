@@ -99,7 +99,7 @@ def _publish(out: Writer[Sample], outcomes: list[Outcome]) -> None:
     rows = [s for o in outcomes for s in o.samples]
     rejections = [o.rejection for o in outcomes if o.rejection is not None]
     kept = dict.fromkeys(s.seed_id for s in rows)
-    account((o.seed.id for o in outcomes), kept, (r.id for r in rejections))
+    account((o.seed.id for o in outcomes), list(kept), (r.id for r in rejections))
     out.write(rows, rejections)
 
 
@@ -193,8 +193,9 @@ class _Driver:
         started: deque[Dialogue] = deque()
         exhausted = False
         while True:
-            while started and started[0].outcome is not None:
-                yield started.popleft().outcome  # type: ignore[misc] - just tested
+            while started and (outcome := started[0].outcome) is not None:
+                started.popleft()
+                yield outcome
             while not exhausted and len(started) < self.settings.window and len(self.asking) < 256:
                 seed = next(incoming, None)
                 if seed is None:
