@@ -54,7 +54,7 @@ NOTICES: Final = tuple(
         ("apache.org", r"apache.org licenses license 2.0", "Apache-2.0"),
         (
             "mit",
-            r"(?:under|license is|to|license|governed by) (?:the |an |a )?(?:terms of (?:the )?)?"
+            r"(?:under|license is|to|license|governed by|or|and) (?:the |an |a )?(?:terms of (?:the )?)?"
             r"(?:permissive |standard )?mit(?: x11| expat)?(?: open source| style)? license",
             "MIT",
         ),

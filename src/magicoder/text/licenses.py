@@ -25,7 +25,7 @@ _HINTS = ("licen", "permission", "redistribut", "public domain", "gpl")
 _SPDX = re.compile(r"SPDX-License-Identifier:[ \t]*([^\n]*)")
 _SPDX_VALUE = re.compile(r"[A-Za-z0-9.+()\- ]*")
 _TAG = re.compile(
-    r"(?:@licen[sc]e|__licen[sc]e__\s*=|^[\s#/*;:-]*licen[sc]e:)[ \t]*[\"']?([^\n\"',;(]{2,100})",
+    r"(?:@licen[sc]e|__licen[sc]e__\s*=|^(?:dnl|rem)?[\s#/*;:-]*licen[sc]e:)[ \t]*[\"']?([^\n\"',;(]{2,100})",
     re.MULTILINE | re.IGNORECASE,
 )
 _MARKUP = re.compile(r"</?(?:p|br|a|b|i|tt|pre|code|h\d)\b[^<>]*>|^\s*(?:dnl|rem)\b", re.IGNORECASE | re.MULTILINE)
@@ -77,6 +77,8 @@ _CHOICE = re.compile(
     r"|(?:licensed|terms|available|released) (?:under|of) (?:either|both .{1,40} or)|your choice of"
     r"|at your option(?! any later| version \d)"
 )
+_BODY: Final = 2600
+"""Length of the longest short licence after its opening, in characters of normalised text."""
 _CHOICE_REACH: Final = 600
 """How far after the first licence of a licence file a choice may be offered, in characters of normalised text."""
 
@@ -223,14 +225,11 @@ def _joined(plain: str, found: list[str]) -> str:
 
 def _short_texts(plain: str) -> list[tuple[int, str]]:
     """Return the short licences that stand whole in `plain`; their variants differ by single sentences."""
+    found = sorted((m.start(), m.end(), m.group(), spdx) for pattern, spdx in SHORT for m in pattern.finditer(plain))
+    ends = [*(start for start, *_ in found), len(plain)][1:]
     hits = []
-    for pattern, spdx in SHORT:
-        for match in pattern.finditer(plain):
-            end = match.end()
-            following = plain[end : end + 2600]
-            repeated = pattern.search(following)
-            body = following[: repeated.start()] if repeated else following
-            hits.append((match.start(), _variant(spdx, match.group(), body)))
+    for (start, after, opening, spdx), end in zip(found, ends, strict=True):
+        hits.append((start, _variant(spdx, opening, plain[after : min(end, after + _BODY)])))
     return hits
 
 
@@ -238,7 +237,7 @@ def _variant(spdx: str, opening: str, body: str) -> str:
     if spdx == "BSD":
         return _bsd(body)
     if spdx == "MIT":
-        if "redistributions of source code must retain" in body[:1200]:
+        if "deal with the software" in body[:200]:
             return "NCSA"
         if "except as contained in this notice the name" in body[:1700]:
             return "X11"
