@@ -215,10 +215,12 @@ def test_the_block_that_does_not_parse_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("language", "instruction", "response", "reason"),
     [
-        ("python", 'def f(x):\n    """Add one."""', "    return x + 1", ""),
-        ("python", 'def f(x):\n    """Add one."""', "    return x +", "does_not_parse"),
-        ("java", "/** Adds one. */\npublic int f(int x) {", "    return x + 1;\n}", ""),
-        ("java", "/** Adds one. */\npublic int f(int x) {", "    return x + 1;", "does_not_parse"),
+        ("python", 'def f(x):\n    """Add one."""', "\n    return x + 1", ""),
+        ("python", 'def f(x):\n    """Add one."""', "\n    return x +", "does_not_parse"),
+        ("python", "Write f, which adds one.", "```python\ndef f(x):\n    return x + 1\n```", ""),
+        ("shell", "Write f, which adds one.", "```sh\nf() { echo $(($1 + 1))\n```", "does_not_parse"),
+        ("java", "/** Adds one. */\npublic int f(int x) {", " return x + 1;\n}", ""),
+        ("java", "/** Adds one. */\npublic int f(int x) {", " return x + 1;", "does_not_parse"),
     ],
 )
 def test_comment_pairs_are_parsed_as_the_function_they_were(

@@ -269,9 +269,9 @@ class _Keeper:
 
 def _fault(sample: Sample, clean: Clean) -> tuple[str, str]:
     """Return why `sample` is rejected whatever the others are, and details; ("", "") if it is not."""
-    if sample.strategy == "comment_pairs":  # a function cut in two, without Markdown
+    if sample.strategy == "comment_pairs" and not sample.response.startswith("```"):  # a function cut in two
         language = _known().get(sample.language)
-        code = f"{sample.instruction}\n{sample.response}"
+        code = sample.instruction + sample.response
         if clean.solution_parses and language is not None and not _parses(code, language):
             return "does_not_parse", sample.language
         return "", ""
