@@ -16,8 +16,8 @@ pytest.importorskip("datasets")
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    monkeypatch.setenv("HF_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
     data = tmp_path / "stack" / "data" / "swift"
     data.mkdir(parents=True)
     for part in range(2):
@@ -68,6 +68,8 @@ def test_wrong_columns_and_splits_are_explained(folder: Path) -> None:
 def test_what_cannot_be_reached_is_explained(folder: Path) -> None:
     with pytest.raises(CorpusError, match="cannot read the data set no-such-owner/no-such-set"):
         list(Hub(dataset="no-such-owner/no-such-set").documents(9))
+    with pytest.raises(CorpusError, match="cannot read the data set no-such-owner/no-such-set"):
+        Hub(dataset="no-such-owner/no-such-set").state()
 
 
 def test_without_the_package_the_extra_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

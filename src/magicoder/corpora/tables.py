@@ -16,7 +16,7 @@ from magicoder.corpora._streams import DAMAGE, open_stream
 from magicoder.errors import CorpusError
 from magicoder.records import RawDocument
 
-_BATCH_BYTES: Final = 4 << 20
+_BATCH_BYTES: Final = 1 << 20
 """How much text a batch of Parquet rows should hold, in bytes."""
 _FIRST_ROWS: Final = 100
 """How many rows of a JSON Lines file are looked at to learn its columns."""
@@ -40,6 +40,8 @@ def is_table(name: str) -> bool:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tables:
     """The rows of one file, of a pattern's matches (`data/*.parquet`) or of all tables in a folder, by file name.
+
+    A Parquet file is read page by page, so that its largest page or cell bounds the memory.
 
     Columns are found by their usual names (`_columns.USUAL`) unless they are named; `-` means to use none. A list of
     licences means that all of them hold. Rows with equal repository, commit and path keep equal identifiers; the
@@ -119,12 +121,13 @@ class Tables:
         return RowReader(columns, self.repository or name, self.commit, self.language, self.license)
 
     def _parquet(self, file: Path, name: str, max_bytes: int) -> Iterator[RawDocument]:
-        # Without pre-buffering, a row group is read page by page instead of whole.
-        with pq.ParquetFile(file, pre_buffer=False, buffer_size=1 << 20) as table:
+        # Buffered and not pre-buffered: a row group is read page by page, otherwise whole.
+        with pq.ParquetFile(file, pre_buffer=False, buffer_size=1 << 16) as table:
             reader = self._reader(file, name, table.schema_arrow.names)
             _check_text(file, table.schema_arrow.field(reader.columns.text), table.schema_arrow)
             row = 0
-            for batch in table.iter_batches(_batch_rows(table, reader.columns.text), columns=reader.columns.used):
+            rows, used = _batch_rows(table, reader.columns.text), reader.columns.used
+            for batch in table.iter_batches(rows, columns=used, use_threads=False):
                 for cells, content, size in _cells(batch, reader.columns, max_bytes):
                     yield reader.document(row, cells, content, size)
                     row += 1
