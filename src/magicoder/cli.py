@@ -236,18 +236,29 @@ def status(folder: Path, as_json: bool) -> None:
 @main.command()
 @click.argument("folder", metavar="RUN", type=click.Path(path_type=Path))
 @click.argument("sample_id")
+@click.option("--journal", type=click.Path(path_type=Path), metavar="FILE", help="Where the answers were kept.")
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
-def trace(folder: Path, sample_id: str, as_json: bool) -> None:
-    """Walk SAMPLE_ID of RUN back to repository, commit, line and licence; or to why it was rejected."""
+def trace(folder: Path, sample_id: str, journal: Path | None, as_json: bool) -> None:
+    """Walk SAMPLE_ID of RUN back to repository, commit, line and licence; or to why it was rejected.
+
+    Shows the snippet in its file, what the teacher was asked and answered, and what each stage decided.
+    """
+    from magicoder.trace import conversation
     from magicoder.trace import trace as find
 
     found = find(_open(folder), sample_id)
+    found["conversation"] = conversation(_open(folder), sample_id, journal or _home() / "journal.sqlite")
     if as_json:
         click.echo(_json(found))
         return
     for name, value in found["origin"].items():
         click.echo(f"{name:<12} {value if value != '' else '(unknown)'}")
     click.echo()
+    for title, text in (
+        *([("snippet", found["snippet"])] if found["snippet"] else []),
+        *((k, t[k]) for t in found["conversation"] for k in t),
+    ):
+        click.echo(f"--- {title} ---\n{text}\n")
     for step in found["history"]:
         why = "".join(f"  {step[k]}" for k in ("reason", "detail") if step.get(k))
         click.echo(f"{step['stage']:<15} {step['verdict']:<9} {step['id']}{why}")

@@ -44,7 +44,7 @@ def from_flags(
 
 def _teacher(base: Recipe, llm: str | None, base_url: str | None) -> LLM | None:
     """Return the teacher the flags ask for, None to keep the recipe's."""
-    if llm == "mock":
+    if llm == "mock" and not base_url:
         return Mock()
     if llm and llm.startswith("replay:"):
         return Replay(path=llm.removeprefix("replay:"))

@@ -1,14 +1,20 @@
 """Walk an id back: sample → seed → document → repository, commit, lines and licence; or to where it was rejected."""
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
+import orjson
 import pyarrow.parquet as pq
 
 from magicoder.errors import StoreError
+from magicoder.journal import Journal
+from magicoder.journal import key as key_of
 from magicoder.pipeline import STAGES
-from magicoder.records import Rejection
+from magicoder.recipe import parse
+from magicoder.records import Rejection, Seed
 from magicoder.schema import from_table
+from magicoder.stages.generate import Dialogue
 from magicoder.store import Artifact, RunFolder
 
 
@@ -16,8 +22,8 @@ def trace(folder: RunFolder, wanted: str) -> dict[str, Any]:
     """Return where the record `wanted` came from and what each stage did with it.
 
     Returns:
-        `id`, `origin` (repository, commit, path, first_line, last_line, license) and `history`, one entry a stage in
-        which the id, its seed or its document occurs.
+        `id`, `origin` (repository, commit, path, first_line, last_line, license, …), `snippet` (the seed's text) and
+        `history`, one entry for each stage in which the id, its seed or its document occurs.
 
     Raises:
         StoreError: no stage of the run knows the id.
@@ -25,6 +31,7 @@ def trace(folder: RunFolder, wanted: str) -> dict[str, Any]:
     ids = _ancestry(wanted)
     history = []
     origin: dict[str, Any] = {}
+    snippet = ""
     for stage in STAGES:
         artifact: Artifact[Any] | None = folder.artifact(stage, STAGES[stage][0])
         if artifact is None:
@@ -32,15 +39,48 @@ def trace(folder: RunFolder, wanted: str) -> dict[str, Any]:
         for name in artifact.manifest.parts:
             for row in _find(artifact.folder / name, STAGES[stage][0], ids):
                 origin |= _origin(row)
+                snippet = getattr(row, "seed", "") or (row.text if isinstance(row, Seed) else snippet)
                 history.append({"stage": stage, "verdict": "kept", "id": row.id})
             gone = _find(artifact.folder / "rejected" / name, Rejection, ids)
             history += [{"stage": stage, "verdict": "rejected", **_rejection(r)} for r in gone]
-    if not history:
+    if not any(step["id"] == wanted or step["verdict"] == "rejected" for step in history):
         raise StoreError(
             f"no stage of {folder.path} knows the id {wanted!r}; "
             "ids stand in the column `id` of the dataset, e.g. `repository@commit:path#L10/comment_pairs[0]`"
         )
-    return {"id": wanted, "origin": origin, "history": history}
+    return {"id": wanted, "origin": origin, "snippet": snippet, "history": history}
+
+
+def conversation(folder: RunFolder, wanted: str, journal: Path) -> list[dict[str, str]]:
+    """Return what was asked and answered for the seed behind the id `wanted`, turn by turn, from the journal.
+
+    Empty where no teacher took part or the id has no seed. A turn is `request` (all messages as text) and `answer`.
+    """
+    recipe = parse(orjson.loads((folder.path / "recipe.json").read_bytes())["recipe"])
+    seed = _seed(folder, wanted)
+    if seed is None or recipe.teacher is None or not recipe.strategy.needs_teacher or not journal.exists():
+        return []
+    turns: list[dict[str, str]] = []
+    dialogue = Dialogue(seed, recipe.generate.start(recipe.strategy, seed))
+    prompt = dialogue.advance(None)
+    with Journal.open(journal) as answers:
+        while prompt is not None:
+            key = key_of(recipe.teacher.model, recipe.teacher.body(prompt))
+            completion = answers.find([key]).get(key)
+            if completion is None:
+                break
+            request = "\n\n".join(f"[{m.role}]\n{m.content}" for m in prompt.messages)
+            turns.append({"request": request, "answer": "\n---\n".join(completion.texts)})
+            prompt = dialogue.advance(completion)
+    return turns
+
+
+def _seed(folder: RunFolder, wanted: str) -> Seed | None:
+    screened = folder.artifact("screened", Seed)
+    if screened is None:
+        return None
+    paths = (screened.folder / name for name in screened.manifest.parts)
+    return next((seed for path in paths for seed in _find(path, Seed, _ancestry(wanted))), None)
 
 
 def _ancestry(wanted: str) -> list[str]:

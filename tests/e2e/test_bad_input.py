@@ -142,7 +142,7 @@ def test_a_wrong_column_mapping_names_the_columns_there_are(magicoder: Command, 
     assert_clear(magicoder("run", "r.yaml"), 2, "contents", "source_code")
 
 
-def run_with(magicoder: Command, source: Path, server: FaultyServer, *, key: str = KEY, model: str = "mock"):
+def run_with(magicoder: Command, source: Path, server: FaultyServer, *, key: str = KEY, model: str = "teacher"):
     return magicoder(
         "run",
         "--source",
@@ -163,7 +163,7 @@ def test_a_missing_key(magicoder: Command, small_source: Path) -> None:
 
 
 def test_an_expired_key_is_reported_without_showing_it(magicoder: Command, small_source: Path) -> None:
-    with FaultyServer() as server:
+    with FaultyServer(models=("teacher",)) as server:
         server.key = KEY
         done = run_with(magicoder, small_source, server, key="sk-expired-999")
         assert_clear(done, 4, "OPENAI_API_KEY", "refused")
@@ -172,7 +172,7 @@ def test_an_expired_key_is_reported_without_showing_it(magicoder: Command, small
 
 
 def test_an_unknown_model_lists_near_ones(magicoder: Command, small_source: Path) -> None:
-    with FaultyServer(models=("qwen-coder", "mock")) as server:
+    with FaultyServer(models=("qwen-coder", "teacher")) as server:
         assert_clear(run_with(magicoder, small_source, server, model="qwen-codr"), 4, "qwen-codr", "qwen-coder")
 
 
@@ -184,9 +184,9 @@ def test_a_server_that_is_down(magicoder: Command, small_source: Path) -> None:
 
 
 def test_no_key_is_ever_written(magicoder: Command, small_source: Path, tmp_path: Path, home: Path) -> None:
-    with FaultyServer() as server:
+    with FaultyServer(models=("teacher",)) as server:
         server.key = KEY
-        server.fault("echo_key", only="anchor")
+        server.fault("echo key", only="anchor")
         done = run_with(magicoder, small_source, server)
     assert KEY not in done.stdout + done.stderr
     for folder in (tmp_path / "out", home):
