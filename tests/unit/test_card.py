@@ -153,10 +153,22 @@ def test_every_table_has_as_many_cells_in_each_row(tmp_path):
         assert len({line.replace("\\|", "").count("|") for line in table.splitlines()}) == 1, table
 
 
-def test_the_card_has_no_gaps_and_no_template_left_over(tmp_path):
-    card = card_of(tmp_path)
-    assert "\n\n\n" not in card.replace("\n\n\n## ", "\n\n## ")
+@pytest.mark.parametrize(
+    "variant", [{}, {"teacher": ""}, {"facts": None}, {"samples": []}, {"formats": ("messages",)}, {"strategy": "new"}]
+)
+def test_the_card_has_no_gaps_and_no_template_left_over(tmp_path, variant):
+    card = card_of(tmp_path, **variant)
+    assert "\n\n\n" not in card
+    assert card.endswith("```\n")
     assert not re.search(r"{[{%]|[%}]}", card.split("```bibtex")[0])
+
+
+def test_the_licence_file_says_which_licences_and_whose_terms(tmp_path):
+    samples = [make_sample(0), make_sample(1), make_sample(2, license="")]
+    text = (make_run(tmp_path / "run", samples).export(tmp_path / "dataset") / "LICENSE.md").read_text()
+    assert "| MIT | 2 |" in text
+    assert "| not stated | 1 |" in text
+    assert "the terms under which it is served" in text
 
 
 @given(st.text())

@@ -291,3 +291,11 @@ def test_memory_does_not_grow_with_the_rows(tmp_path):
         peaks.append(int(subprocess.run(command, capture_output=True, text=True, check=True).stdout))
     added_kib = 30 * 200 * 28_000 / 1024
     assert peaks[1] - peaks[0] < added_kib / 4, peaks
+
+
+def test_the_documentation_names_every_column_in_order():
+    text = (Path(__file__).parents[2] / "docs" / "dataset.md").read_text(encoding="utf-8")
+    table = text.split("## Columns")[1].split("\n## ")[0]
+    rows = [line.split(" | ") for line in table.splitlines() if line.startswith("| `")]
+    found = [(name, cells[1]) for cells in rows for name in re.findall(r"`(\w+)`", cells[0])]
+    assert found == [(field.name, str(field.type)) for field in schema_of(Sample)]

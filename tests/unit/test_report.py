@@ -113,14 +113,25 @@ def test_a_reason_that_does_not_fit_is_counted(tmp_path):
 
 
 def test_examples_are_a_few_of_each_language_and_do_not_depend_on_order(tmp_path):
-    samples = [make_sample(i, language=["python", "rust", "klingon"][i % 3]) for i in range(60)]
+    names = ["python", "rust", "klingon", *"abcdef"]
+    samples = [make_sample(i, language=names[i % 9]) for i in range(90)]
     one = make_run(tmp_path / "one", samples, part_rows=7)
     two = make_run(tmp_path / "two", samples[::-1], part_rows=60)
     found = report.collect(one.rows, one.stages).examples
-    assert {language: len(chosen) for language, chosen in found.items()} == {"klingon": 4, "python": 4, "rust": 4}
+    assert {language: len(chosen) for language, chosen in found.items()} == dict.fromkeys(names, 4)
     assert found == report.collect(two.rows, two.stages).examples
     text = Page(page_of(tmp_path, samples)).text
     assert all(s.seed.strip() in text for chosen in found.values() for s in chosen)
+
+
+def test_a_dataset_of_one_language_shows_more_of_it(tmp_path):
+    run = make_run(tmp_path / "run", [make_sample(i) for i in range(90)])
+    assert len(report.collect(run.rows, run.stages).examples["python"]) == 24
+
+
+def test_without_a_teacher_texts_are_shown_as_they_are(tmp_path):
+    html = page_of(tmp_path, [make_sample(teacher="", instruction="def f():\n    **x**", strategy="comment_pairs")])
+    assert '<pre tabindex="0" aria-label="instruction">def f():\n    **x**</pre>' in html
 
 
 def test_an_example_shows_where_its_seed_is_from(tmp_path):

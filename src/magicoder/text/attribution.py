@@ -73,7 +73,7 @@ class Attribution:
         with path.open("w", encoding="utf-8", newline="\n") as f:
             f.write(
                 f"# Attribution of {plain(name)}\n\n"
-                "Every row was inspired by a snippet of one source file, which the row quotes in `seed`. The snippets\n"
+                "Every row comes from a snippet of one source file, which the row quotes in `seed`. The snippets\n"
                 "belong to their authors and stay under their licences. The columns `repository`, `commit`, `path`,\n"
                 "`first_line` and `last_line` of a row say where its snippet stands.\n"
                 "`ATTRIBUTION.jsonl` holds this table for programs.\n\n"

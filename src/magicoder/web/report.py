@@ -27,6 +27,9 @@ from magicoder.web.passages import passages, source_address, visible
 
 T = TypeVar("T")
 
+EXAMPLES = 24
+"""How many examples there are of all languages together, as long as each has at least `EXAMPLES_PER_LANGUAGE`."""
+
 EXAMPLES_PER_LANGUAGE = 4
 EXAMPLES_PER_REASON = 3
 SHOWN_CHARACTERS = 6000
@@ -86,16 +89,17 @@ def collect(samples: Artifact[Sample], stages: Iterable[Artifact[Any]]) -> Repor
     for sample in samples:
         instructions.add(len(sample.instruction))
         responses.add(len(sample.response))
-        examples.setdefault(sample.language, _Chosen(EXAMPLES_PER_LANGUAGE)).offer(sample.id, sample)
+        examples.setdefault(sample.language, _Chosen(EXAMPLES)).offer(sample.id, sample)
     rejected: dict[str, dict[str, _Chosen[Rejection]]] = {}
     for artifact in stages:
         reasons = rejected.setdefault(artifact.manifest.stage, {})
         for rejection in artifact.rejections():
             reasons.setdefault(rejection.reason, _Chosen(EXAMPLES_PER_REASON)).offer(rejection.id, rejection)
+    each = max(EXAMPLES_PER_LANGUAGE, EXAMPLES // max(1, len(examples)))
     return ReportData(
         instruction_lengths=instructions,
         response_lengths=responses,
-        examples={language: chosen.values() for language, chosen in sorted(examples.items())},
+        examples={language: chosen.values()[:each] for language, chosen in sorted(examples.items())},
         rejected={s: {r: chosen.values() for r, chosen in reasons.items()} for s, reasons in rejected.items()},
     )
 
