@@ -320,7 +320,7 @@ def test_opening_and_naming_a_request_need_neither_key_nor_network() -> None:
     llm = OpenAIChat(model="m")
     assert llm.body(prompt("x"))
     with llm.open() as session:
-        assert session.capacity == 32
+        assert session.capacity == 64
 
 
 def test_a_missing_key_is_an_error_for_a_remote_endpoint_only(server: FaultyServer) -> None:
@@ -386,7 +386,9 @@ def test_what_cannot_change_an_answer_stays_out_of_the_fingerprint() -> None:
         ({"concurrency": 0}, "concurrency is 0"),
         ({"max_retries": -1}, "max_retries is -1"),
         ({"max_tokens_field": "tokens"}, "max_tokens_field is"),
+        ({"timeout_s": 0.0}, "timeout_s is 0"),
         ({"extra_body": {"stream": True}}, "extra_body cannot set stream"),
+        ({"extra_body": {"seed": None}}, "extra_body cannot set seed"),
     ],
 )
 def test_impossible_settings_are_refused(settings: dict[str, Any], message: str) -> None:
@@ -445,20 +447,21 @@ def test_a_prompt_of_more_than_a_megabyte_is_sent_without_a_warning(server: Faul
 class TestThrottle:
     def test_it_doubles_per_round_until_the_first_refusal_and_then_adds_one(self) -> None:
         throttle = Throttle(1000)
-        for _ in range(32):
-            throttle.grow()
         assert throttle.capacity == 64
-        throttle.shrink(0, 0.5, 0.0)
-        assert throttle.capacity == 32
-        for _ in range(33):
+        for _ in range(64):
             throttle.grow()
-        assert throttle.capacity == 33
+        assert throttle.capacity == 128
+        throttle.shrink(0, 0.5, 0.0)
+        assert throttle.capacity == 64
+        for _ in range(65):
+            throttle.grow()
+        assert throttle.capacity == 65
 
     def test_a_rounds_refusals_count_once(self) -> None:
         throttle = Throttle(64)
         for _ in range(20):
             throttle.shrink(0, 0.5, 0.0)
-        assert throttle.capacity == 16
+        assert throttle.capacity == 32
 
     def test_it_never_exceeds_its_ceiling(self) -> None:
         throttle = Throttle(5)

@@ -8,7 +8,7 @@ import asyncio
 from collections import deque
 from typing import Final
 
-_START: Final = 32
+_START: Final = 64
 
 
 class Throttle:

@@ -59,7 +59,9 @@ class OpenAIChat:
             least = 1 if name == "concurrency" else 0
             if getattr(self, name) < least:
                 raise RecipeError(f"{name} is {getattr(self, name)}; it must be at least {least}")
-        taken = [name for name in _OURS if name in self.extra_body and self.extra_body[name] is not None]
+        if self.timeout_s == 0:
+            raise RecipeError("timeout_s is 0; give the seconds that one attempt may take")
+        taken = [name for name in _OURS if name in self.extra_body]
         if taken:
             raise RecipeError(f"extra_body cannot set {', '.join(taken)}; magicoder decides that itself")
         host_of(self.base_url)
