@@ -12,7 +12,7 @@ from magicoder.store import Artifact
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageCount:
-    """One step of the funnel. `unit` is what goes in (documents, seeds, samples); reasons are most frequent first."""
+    """One step of the funnel. `unit` is what comes out (documents, seeds, samples); reasons are most frequent first."""
 
     stage: str
     unit: str

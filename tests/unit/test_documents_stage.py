@@ -123,11 +123,20 @@ def test_a_copy_is_rejected_with_the_id_of_the_first(tmp_path: Path) -> None:
     assert [(r.reason, r.detail, r.language) for r in rejected] == [("duplicate", raw("b.py").id, "python")] * 2
 
 
-def test_an_id_that_comes_again_is_rejected_once_each_time(tmp_path: Path) -> None:
-    raws = [raw("a.py", f"{CODE}# {i}\n") for i in range(3)]
+def test_an_id_that_comes_again_gets_a_number(tmp_path: Path) -> None:
+    names = ["a.py", "a.py~2", "a.py", "b.py", "a.py"]
+    raws = [raw(name, f"{CODE}# {i}\n", language="python") for i, name in enumerate(names)]
     kept, rejected = results(run(tmp_path, raws, Documents(part_documents=2)))
-    assert [d.text for d in kept] == [f"{CODE}# 0\n"]
-    assert [r.reason for r in rejected] == ["duplicate_id"] * 2
+    start = raws[0].id
+    assert [d.id for d in kept] == [start, f"{start}~2", f"{start}~3", raws[3].id, f"{start}~4"]
+    assert [d.text for d in kept] == [f"{CODE}# {i}\n" for i in range(5)]
+    assert rejected == []
+
+
+def test_the_same_file_twice_is_a_copy_not_a_second_document(tmp_path: Path) -> None:
+    kept, rejected = results(run(tmp_path, [raw("a.py"), raw("a.py")]))
+    assert len(kept) == 1
+    assert [(r.id, r.reason) for r in rejected] == [(f"{kept[0].id}~2", "duplicate")]
 
 
 def test_a_copy_of_a_rejected_file_is_not_a_copy(tmp_path: Path) -> None:
@@ -280,7 +289,9 @@ def test_the_account_holds_for_random_mixtures(tmp_path: Path) -> None:
     for count, size in ((1, 1), (97, 10), (300, 1000)):
         raws = mixture(count)
         kept, rejected = results(run(tmp_path / str(count), raws, Documents(part_documents=size)))
-        assert Counter(r.id for r in raws) == Counter([*(d.id for d in kept), *(r.id for r in rejected)])
+        ids = [*(d.id for d in kept), *(r.id for r in rejected)]
+        assert Counter(r.id for r in raws) == Counter(i.split("~")[0] for i in ids)
+        assert len(set(ids)) == len(ids)
 
 
 def test_nothing_but_parts_is_left_behind(tmp_path: Path) -> None:

@@ -8,8 +8,8 @@ max_bytes=<huge>)` leaves a table's rows as they are, which the original's seeds
 import functools
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from itertools import groupby, islice
+from dataclasses import dataclass, replace
+from itertools import count, groupby, islice
 from typing import Final
 
 from magicoder import languages
@@ -48,7 +48,8 @@ class Documents:
     """Which files become documents.
 
     Besides the screens, what is not text in a known language cannot pass: `too_large`, `not_utf8`,
-    `unknown_language`, `language_not_wanted`, `duplicate_id`, and whatever problem the corpus reports.
+    `unknown_language`, `language_not_wanted`, and whatever problem the corpus reports. An id that comes a second time
+    (a table may hold a path twice) gets `~2` behind it, and so on.
 
     screens             names from `SCREENS`; leave one out to switch it off
     max_bytes           larger files are rejected (`too_large`); a corpus reads no more of them
@@ -98,31 +99,26 @@ class Documents:
             DiskMap.opened(out.folder / "ids.partial") as ids,
             DiskMap.opened(out.folder / "texts.partial") as texts,
         ):
+            parts = _named(parts, ids)
             for index in range(out.done):
-                _replay(index, next(parts, []), out, ids, texts)
+                _replay(index, next(parts, []), out, texts)
             judge = functools.partial(_judge_batch, self)
             judged = engine.map(judge, _batches(parts, first=out.done))
             for _, answers in groupby(judged, key=lambda answer: answer[0]):
-                self._write_part([one for _, batch in answers for one in batch], out, ids, texts)
+                self._write_part([one for _, batch in answers for one in batch], out, texts)
         if tally.files == 0:
             raise CorpusError("the corpus holds no files; check its path and patterns")
         out.add_facts({"files": tally.files, "bytes": tally.bytes})
 
-    def _write_part(
-        self, judged: list[Document | Rejection], out: Writer[Document], ids: DiskMap, texts: DiskMap
-    ) -> None:
-        """Reject ids and texts that were seen before, and publish the rest as the next part."""
-        earlier = ids.claim([(key_of(one.id), "") for one in judged])
-        fresh = [one for one, held in zip(judged, earlier, strict=True) if held is None]
-        documents = [one for one in fresh if isinstance(one, Document)] if "duplicate" in self.screens else []
+    def _write_part(self, judged: list[Document | Rejection], out: Writer[Document], texts: DiskMap) -> None:
+        """Reject texts that were seen before, and publish the rest as the next part."""
+        documents = [one for one in judged if isinstance(one, Document)] if "duplicate" in self.screens else []
         holders = texts.claim([(key_of(d.text), d.id) for d in documents])
         copies = {d.id: holder for d, holder in zip(documents, holders, strict=True) if holder is not None}
         kept: list[Document] = []
         rejected: list[Rejection] = []
-        for one, held in zip(judged, earlier, strict=True):
-            if held is not None:
-                rejected.append(_rejection(one.id, "duplicate_id", language=one.language))
-            elif isinstance(one, Rejection):
+        for one in judged:
+            if isinstance(one, Rejection):
                 rejected.append(one)
             elif one.id in copies:
                 rejected.append(_rejection(one.id, "duplicate", copies[one.id], one.language))
@@ -168,7 +164,19 @@ def _batches(parts: Iterator[list[RawDocument]], first: int) -> Iterator[Batch]:
             yield index, batch
 
 
-def _replay(index: int, part: list[RawDocument], out: Writer[Document], ids: DiskMap, texts: DiskMap) -> None:
+def _named(parts: Iterator[list[RawDocument]], ids: DiskMap) -> Iterator[list[RawDocument]]:
+    """Give a file whose id was seen before (a table may hold a path twice) the id with `~2`, `~3`, … behind it."""
+    for part in parts:
+        holders = ids.claim([(key_of(raw.id), "") for raw in part])
+        yield [raw if held is None else _renamed(raw, ids) for raw, held in zip(part, holders, strict=True)]
+
+
+def _renamed(raw: RawDocument, ids: DiskMap) -> RawDocument:
+    names = (f"{raw.id}~{n}" for n in count(2))
+    return replace(raw, id=next(name for name in names if ids.claim([(key_of(name), "")]) == [None]))
+
+
+def _replay(index: int, part: list[RawDocument], out: Writer[Document], texts: DiskMap) -> None:
     """Take over a part that an interrupted run has written, after checking that it came from the same files."""
     kept, rejected = out.read_part(index), out.rejections_of_part(index)
     if Counter(raw.id for raw in part) != Counter([*(d.id for d in kept), *(r.id for r in rejected)]):
@@ -176,7 +184,6 @@ def _replay(index: int, part: list[RawDocument], out: Writer[Document], ids: Dis
             f"the corpus changed since part {index} of {STAGE} was written in {out.folder}; "
             "delete that folder, or use another --out, and run again"
         )
-    ids.claim([(key_of(raw.id), "") for raw in part])
     texts.claim([(key_of(d.text), d.id) for d in kept])
     out.progress.tick(len(part))
 
