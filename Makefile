@@ -3,9 +3,10 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: help demo test check bench clean
+SHELL := /bin/bash
+.PHONY: help demo test test-server check bench clean
 help:            ## what there is
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/ —/'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/ —/'
 
 $(VENV)/.core: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -22,6 +23,14 @@ demo: $(VENV)/.core  ## a dataset from the Python standard library: no key, no G
 test: $(VENV)/.dev   ## all tests
 	$(BIN)/python -m pytest -n 2 tests
 
+$(VENV)-serve/.done:
+	$(PYTHON) -m venv $(VENV)-serve
+	$(VENV)-serve/bin/python -m pip install --quiet torch==2.13.0 'transformers[serving]>=5'
+	@touch $@
+
+test-server: $(VENV)/.dev $(VENV)-serve/.done  ## one run against a real model server on CPU (installs torch beside)
+	MAGICODER_SERVE_ENV=$(VENV)-serve $(BIN)/python -m pytest tests/e2e/test_real_server.py
+
 check: $(VENV)/.dev  ## format, lint, types, layers, size caps
 	$(BIN)/ruff format --check src tests benchmarks
 	$(BIN)/ruff check src tests benchmarks
@@ -33,4 +42,4 @@ bench: $(VENV)/.dev  ## measurements (docs/benchmarks)
 	$(BIN)/python benchmarks/run.py
 
 clean:               ## remove what make built
-	rm -rf $(VENV) build dist src/*.egg-info
+	rm -rf $(VENV) $(VENV)-serve build dist src/*.egg-info

@@ -20,7 +20,8 @@ from magicoder.store import Artifact, RunFolder
 def seed(number: int) -> Seed:
     return Seed(
         id=f"d{number}#L1", text=f"line {number}", language="python", document_id=f"d{number}", repository="r",
-        commit="c", path=f"{number}.py", license="MIT", first_line=1, last_line=1, kind="window", index=number, raw_index=number,
+        commit="c", path=f"{number}.py", license="MIT", first_line=1, last_line=1, kind="window",
+        index=number, raw_index=number,
     )  # fmt: skip
 
 

@@ -463,6 +463,15 @@ class TestThrottle:
             throttle.shrink(0, 0.5, 0.0)
         assert throttle.capacity == 32
 
+    def test_a_refusal_after_a_round_of_successes_narrows_it_less(self) -> None:
+        throttle = Throttle(64)
+        for _ in range(64):
+            throttle.grow()
+        throttle.shrink(0, 0.75, 0.0)
+        assert throttle.capacity == 48
+        throttle.shrink(1, 0.75, 0.0)
+        assert throttle.capacity == 24
+
     def test_it_never_exceeds_its_ceiling(self) -> None:
         throttle = Throttle(5)
         for _ in range(100):
