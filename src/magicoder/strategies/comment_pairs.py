@@ -11,8 +11,7 @@ from typing import ClassVar
 
 from magicoder.errors import RecipeError, Unusable
 from magicoder.languages import Language, get
-from magicoder.protocols import Completion, Prompt
-from magicoder.records import Sample, Seed
+from magicoder.records import Completion, Prompt, Sample, Seed
 from magicoder.text.docstrings import doc_problem
 from magicoder.text.syntax import Function, whole_function
 

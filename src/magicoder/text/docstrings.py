@@ -4,8 +4,7 @@ import inspect
 import re
 
 _OPENING = re.compile(r"^/\*+!?<?")
-_CLOSING = re.compile(r"\**\*/$")
-_STAR = re.compile(r"^\*(?!/)")
+_SIGNS = "-=_~*#+{/|"
 _FRAME = re.compile(r"^[-=_~*#+]{3,}\s+|^\{\{\{\s*|(?:\s{2,}[#*/|]|\s+[#*/]{2,}|\s+[-=_~*#/]{3,})$")
 _RULER = re.compile(r"^(?:[^\w\s]|_){3,}$")
 
@@ -16,12 +15,16 @@ _DIRECTIVE = re.compile(
     r"\b|(?:c8|v8) ignore\b|go:\w+|MARK:|pragma\b|#?(?:end)?region\b|!/)",
     re.IGNORECASE,
 )
-_NOTICE = re.compile(
-    r"do not edit|copyright\s+(?:\(c\)|©|\d{4})|SPDX-License-Identifier|licen[sc]ed under the|all rights reserved"
-    r"|permission is hereby granted|redistribution and use in source",
-    re.IGNORECASE,
+_NOTICES = (
+    "do not edit",
+    "spdx-license-identifier",
+    "licensed under the",
+    "licenced under the",
+    "all rights reserved",
+    "permission is hereby granted",
+    "redistribution and use in source",
 )
-
+_COPYRIGHT = re.compile(r"copyright\s+(?:\(c\)|©|\d{4})")
 _HEADING = re.compile(
     r"\b(?:accessors|api|functions|helpers|implementations?|interface|members|methods|operations|overrides|properties"
     r"|routines|section|support|tests|types|utilities)\W*$",
@@ -44,7 +47,6 @@ def clean_comment(raw: str, line_comments: tuple[str, ...], markup: str = "") ->
     `line_comments` are the language's marks (`//`, `#`); block comments are `/* */`. Lines of one repeated sign and
     notes to tools go, unless nothing else is left. With `markup` "xml" (C#), the summary is taken and tags go.
     """
-    marks = re.compile(rf"^(?:{'|'.join(f'{re.escape(m)}{re.escape(m[-1])}*' for m in line_comments)})[!<]?")
     lines, inside = [], False
     for written in raw.splitlines():
         line = written.strip()
@@ -52,25 +54,29 @@ def clean_comment(raw: str, line_comments: tuple[str, ...], markup: str = "") ->
         if opened:
             line, inside = line[opened.end() :], True
         elif inside:
-            line = _STAR.sub("", line)
+            line = line if line.startswith("*/") else line.removeprefix("*")
         else:
-            line = marks.sub("", line)
+            mark = next((m for m in line_comments if line.startswith(m)), "")
+            line = line.lstrip(mark[-1:]).removeprefix("!").removeprefix("<") if mark else line
         if inside and line.endswith("*/"):
-            line, inside = _CLOSING.sub("", line), False
-        lines.append(_FRAME.sub("", line).strip())
-    words = [line for line in lines if not _RULER.match(line) and not _DIRECTIVE.match(line)]
+            line, inside = line[:-2].rstrip("*"), False
+        line = line.strip()
+        lines.append(_FRAME.sub("", line).strip() if line and (line[0] in _SIGNS or line[-1] in _SIGNS) else line)
+    words = [line for line in lines if not (_RULER.match(line) or _DIRECTIVE.match(line))]
     text = "\n".join(words if any(words) else [line for line in lines if _RULER.match(line)]).strip()
     if markup == "xml":
         summary = _XML_SUMMARY.search(text)
         text = _XML_REFERENCE.sub(r"\1", summary[1] if summary else text)
         text = "\n".join(line.strip() for line in _XML_TAG.sub("", text).splitlines()).strip()
-    text = _INLINE_TAG.sub(lambda m: (m[2] or m[1]).strip(), text)
-    return _SUMMARY_TAG.sub("", _WORDLESS_TAG.sub("", text)).strip()
+    if "@" in text or "\\" in text:
+        text = _INLINE_TAG.sub(lambda m: (m[2] or m[1]).strip(), text)
+        text = _SUMMARY_TAG.sub("", _WORDLESS_TAG.sub("", text)).strip()
+    return text
 
 
 def clean_docstring(content: str) -> str:
     """Strip the indentation of a Python docstring, its quotes already gone; escapes stay as written."""
-    return inspect.cleandoc(content).strip()
+    return "\n".join(line.rstrip() for line in inspect.cleandoc(content).split("\n")).strip()
 
 
 def first_paragraph(doc: str, name: str = "") -> str:
@@ -81,7 +87,7 @@ def first_paragraph(doc: str, name: str = "") -> str:
     title, _, rest = doc.partition("\n")
     if name and title.strip(" :()") == name:
         doc = rest.strip()
-    head, blank, _ = re.sub(r"\n[ \t]+\n", "\n\n", doc).partition("\n\n")
+    head, blank, _ = doc.partition("\n\n")
     return (head if blank else head.partition("@")[0]).strip()
 
 
@@ -98,7 +104,8 @@ def belongs_elsewhere(documentation: str, doc: str, *, detached: bool) -> bool:
 
     A `detached` comment, with an empty line below, may also be the heading of what follows.
     """
-    if _NOTICE.search(documentation):
+    written = documentation[:2000].lower()
+    if any(notice in written for notice in _NOTICES) or ("copyright" in written and _COPYRIGHT.search(written)):
         return True
     lines = doc.splitlines()
     if sum(line.endswith((";", "{", "}")) for line in lines) * 2 > len(lines):

@@ -18,6 +18,10 @@ from magicoder.text.docstrings import belongs_elsewhere, clean_comment, clean_do
 _MAX_CLIMB = 32
 """Nodes that start where a function starts are few; `a.b().c()…` nests without limit and is given up on."""
 _MAX_ATTRIBUTES = 16
+_MAX_LOOKUPS = 200_000_000
+"""Children looked at in one broken file, about a second."""
+_NO_FUNCTION = b"})];,*/.&|=+-%^?!>:"
+"""What no function starts with."""
 _SPACE = b" \t\r\n\f\v"
 
 
@@ -179,22 +183,31 @@ def _function_at(root: ts.Node, data: bytes, start: int, language: Grammar) -> t
     return None
 
 
+def _is_rubble(root: ts.Node, lookups: int) -> bool:
+    """Whether the parser gave up and left all tokens side by side, so that many lookups would take quadratic time."""
+    return root.type == "ERROR" and root.child_count * lookups > _MAX_LOOKUPS
+
+
 def _unwrap(node: ts.Node, language: Grammar) -> ts.Node | None:
     inner: ts.Node | None = node
     while inner is not None and inner.type in language.wrapper_nodes:
-        inner = inner.named_child(inner.named_child_count - 1) if inner.named_child_count else None
+        inner = _child(inner, -1)
     return inner if inner is not None and inner.type in language.function_nodes else None
 
 
 def _python_functions(root: ts.Node, data: bytes, language: Grammar) -> Iterator[Function]:
-    for match in re.finditer(rb"def[ \t\\]", data):
-        keyword = root.descendant_for_byte_range(match.start(), match.start() + 3)
+    starts = [match.start() for match in re.finditer(rb"def[ \t\\]", data)]
+    if _is_rubble(root, len(starts)):
+        return
+    for start in starts:
+        keyword = root.descendant_for_byte_range(start, start + 3)
         node = keyword.parent if keyword is not None and keyword.type == "def" else None
         if node is None or node.type not in language.function_nodes:
             continue
         above = node.parent
         outer = above if above is not None and above.type in language.wrapper_nodes else node
-        function = _with_docstring(outer, node, data)
+        body = node.child_by_field_name("body")
+        function = _with_docstring(outer, node, data) if body is not None and _docstring(body) else None
         if function:
             yield function
 
@@ -205,9 +218,11 @@ def _commented_functions(root: ts.Node, data: bytes, language: Grammar) -> Itera
         for pattern in _comment_patterns(language.line_comments, language.block_comment)
         for m in pattern.finditer(data)
     }
+    if _is_rubble(root, len(starts)):
+        return
     found: dict[int, Function] = {}
     for start in sorted(starts, reverse=True):  # the nearest comment first: `// a` `#[test]` `// b` `fn`
-        if start >= len(data) or data[start] in b"})];,":
+        if start >= len(data) or data[start] in _NO_FUNCTION:
             continue
         hit = _function_at(root, data, start, language)
         above = _comments_above(root, data, start, language) if hit else None
@@ -244,6 +259,7 @@ def _comment_at(root: ts.Node, index: int, language: Grammar) -> ts.Node | None:
 
 def _comments_above(root: ts.Node, data: bytes, start: int, language: Grammar) -> int | None:
     """Return where the comments that end right above byte `start` begin; None if there are none."""
+    marks = tuple(mark.encode() for mark in language.line_comments)
     first, end = None, _previous_code(data, start)
     while end >= 0:
         comment = _comment_at(root, end, language)
@@ -253,6 +269,12 @@ def _comments_above(root: ts.Node, data: bytes, start: int, language: Grammar) -
         line = data.rfind(b"\n", 0, begin) + 1
         if data[line:begin].strip() or data.startswith(b"#!", begin):
             break  # a remark on the code before it; the interpreter's line
+        while line and data.startswith(marks, begin):  # a line comment right above one needs no look at the tree
+            above = data.rfind(b"\n", 0, line - 1) + 1
+            text = data[above:line].lstrip()
+            if not text.startswith(marks) or text.startswith((b"#!", b"#[")):
+                break
+            line, begin = above, line - len(text)
         first, end = begin, _previous_code(data, line)
         if data.count(b"\n", end + 1, begin) != 1:
             break
@@ -292,8 +314,8 @@ def _with_comment(
 ) -> Function | None:
     """Make a Function of `node`, with the comments from byte `above` to its code at byte `start`."""
     body = node.child_by_field_name("body")
-    if body is None and node.named_child_count:  # Kotlin's grammar has no such field
-        last = node.named_child(node.named_child_count - 1)
+    if body is None:  # Kotlin's grammar has no such field
+        last = _child(node, -1)
         body = last if last is not None and last.type == "function_body" else None
     if body is None:
         return None
@@ -303,8 +325,8 @@ def _with_comment(
     line_end = data.find(b"\n", named)
     return _function(
         outer,
-        node,
         data,
+        name=_text(name, data),
         begin=above,
         written=written,
         doc=first_paragraph(clean_comment(written, language.line_comments, language.doc_markup), _text(name, data)),
@@ -319,25 +341,35 @@ def _with_docstring(outer: ts.Node, node: ts.Node, data: bytes) -> Function | No
     body = node.child_by_field_name("body")
     if body is None:
         return None
-    first = body.named_child(0) if body.named_child_count else None
-    while first is not None and first.type == "comment":
-        first = first.next_named_sibling
-    literal = first.named_child(0) if first is not None and first.type == "expression_statement" else None
-    content = _string_content(literal, data) if literal is not None and first == literal.parent else None
-    written, end = "", body.start_byte
-    if literal is not None and content is not None:
-        written, end = _text(literal, data), literal.end_byte
+    literal = _docstring(body)
+    content = _string_content(literal, data) if literal is not None else None
+    documented = literal is not None and content is not None
     return _function(
         outer,
-        node,
         data,
+        name=_text(node.child_by_field_name("name"), data),
         begin=outer.start_byte,
-        written=written,
+        written=_text(literal, data) if documented else "",
         doc=first_paragraph(clean_docstring(content or "")),
         code=outer.start_byte,
-        prompt=end,
+        prompt=literal.end_byte if literal is not None and documented else body.start_byte,
         body=body.start_byte,
     )
+
+
+def _docstring(body: ts.Node) -> ts.Node | None:
+    """Return the literal that is the first statement of a body, None if it starts otherwise."""
+    first = _child(body, 0)
+    while first is not None and first.type == "comment":
+        first = first.next_named_sibling
+    literal = _child(first, 0) if first is not None and first.type == "expression_statement" else None
+    return literal if literal is not None and literal.type in ("string", "concatenated_string") else None
+
+
+def _child(node: ts.Node, index: int) -> ts.Node | None:
+    """Return a named child, counted from the end if `index` is negative; None if there is none."""
+    count = node.named_child_count
+    return node.named_child(index % count) if count else None
 
 
 def _string_content(literal: ts.Node, data: bytes) -> str | None:
@@ -345,8 +377,8 @@ def _string_content(literal: ts.Node, data: bytes) -> str | None:
     parts = literal.named_children if literal.type == "concatenated_string" else [literal]
     content = []
     for part in parts:
-        opening = part.named_child(0) if part.type == "string" else None
-        closing = part.named_child(part.named_child_count - 1) if opening is not None else None
+        opening = _child(part, 0) if part.type == "string" else None
+        closing = _child(part, -1) if opening is not None else None
         if (
             opening is None
             or closing is None
@@ -374,7 +406,7 @@ def _text(node: ts.Node | None, data: bytes) -> str:
 
 
 def _function(
-    outer: ts.Node, node: ts.Node, data: bytes, *, begin: int, written: str, doc: str, code: int, prompt: int, body: int
+    outer: ts.Node, data: bytes, *, name: str, begin: int, written: str, doc: str, code: int, prompt: int, body: int
 ) -> Function | None:
     """Put a Function together from byte positions; None if it is broken or does not have its lines to itself."""
     if outer.has_error:
@@ -387,14 +419,14 @@ def _function(
     if data[start:begin].strip() or (after and not after.startswith((b"//", b"/*", b"#"))):
         return None
     text = data[start:end]
-    place = _decode if not text.isascii() else None
+    ascii_only = text.isascii()
 
     def offset(index: int) -> int:
-        return index - start if place is None else len(place(data[start:index]))
+        return index - start if ascii_only else len(_decode(data[start:index]))
 
     first_line = outer.start_point.row - data.count(b"\n", start, outer.start_byte) + 1
     return Function(
-        name=_text(_name_node(node), data),
+        name=name,
         first_line=first_line,
         last_line=first_line + text.count(b"\n"),
         text=_decode(text),
