@@ -9,6 +9,7 @@ from collections import deque
 from typing import Final
 
 _START: Final = 64
+_REPLACED: Final = 16
 
 
 class Throttle:
@@ -19,6 +20,7 @@ class Throttle:
         self._width = float(min(ceiling, _START))
         self._doubling = True
         self._round = 0
+        self._successes = 0  # since the last refusal that was heeded
         self._active = 0
         self._asleep = 0
         self._closed = False
@@ -28,10 +30,10 @@ class Throttle:
     def capacity(self) -> int:
         """How many requests to have under way: the gate's width, and replacements for those that wait to retry.
 
-        At most as many replacements as the gate is wide, so that an endpoint which refuses everything piles up none.
+        Not more replacements than the gate is wide, or a few: an endpoint that refuses everything shall pile up none.
         """
         width = int(self._width)
-        return min(self._ceiling, width + min(self._asleep, width))
+        return min(self._ceiling, width + min(self._asleep, max(width, _REPLACED)))
 
     async def enter(self) -> int:
         """Wait for a place at the gate and take it; return the round, for `shrink`."""
@@ -49,11 +51,15 @@ class Throttle:
 
     def grow(self) -> None:
         """Heed a success."""
+        self._successes += 1
         self._width = min(float(self._ceiling), self._width + (1.0 if self._doubling else 1.0 / self._width))
         self._wake()
 
     def shrink(self, sent_in: int, factor: float, hold_s: float) -> None:
-        """Heed a refusal of a request of round `sent_in`; a gate of width one is shut for `hold_s` instead."""
+        """Heed a refusal of a request of round `sent_in`; a gate of width one is shut for `hold_s` instead.
+
+        A refusal again within half a round says that the gate is far too wide: it is halved at least.
+        """
         if sent_in != self._round:
             return
         self._round += 1
@@ -61,7 +67,8 @@ class Throttle:
         if self._width < 2.0 and not self._closed:
             self._closed = True
             asyncio.get_running_loop().call_later(hold_s, self._reopen)
-        self._width = max(1.0, self._width * factor)
+        self._width = max(1.0, self._width * (factor if self._successes >= self._width / 2 else min(factor, 0.5)))
+        self._successes = 0
 
     async def sleep(self, seconds: float) -> None:
         """Wait before a retry, without a place at the gate."""
