@@ -199,7 +199,12 @@ def _refuse_other_files(path: Path) -> None:
 
 def _prepare(path: Path, connection: sqlite3.Connection) -> None:
     """Check that the file is ours and of this version, or make the tables in an empty one."""
-    _check(path, connection)
+    connection.execute("BEGIN")  # one view for all that is looked at: another process may be making the tables now
+    try:
+        _check(path, connection)
+    finally:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
     (mode,) = _to_wal(connection)
     if mode != "wal":
         raise StoreError(f"the file system of {path} cannot hold a journal (no WAL); give a path on a local disk")

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -142,6 +143,19 @@ def test_two_processes_fill_one_new_journal_at_once(path: Path) -> None:
     assert [child.wait(60) for child in children] == [0, 0]
     with Journal.open(path) as journal:
         assert journal.stats().answers == 60
+
+
+def test_many_may_make_the_same_new_journal_at_once(tmp_path: Path) -> None:
+    everybody = threading.Barrier(6)
+
+    def make(path: Path) -> int:
+        everybody.wait(10)
+        with Journal.open(path) as journal:
+            return journal.stats().answers
+
+    with ThreadPoolExecutor(6) as pool:
+        for round_ in range(60):
+            assert list(pool.map(make, [tmp_path / f"{round_}.sqlite"] * 6)) == [0] * 6
 
 
 @pytest.mark.parametrize("content", [b"my precious notes\n" * 50, b"SQLite format 2\x00" + b"x" * 4000])
