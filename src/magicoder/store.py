@@ -274,7 +274,9 @@ class RunFolder:
             )
             (building / "key").unlink()
             swap(building, self.path / stage)
-        return Artifact(self.path / stage, record, manifest), True
+        made = self.artifact(stage, record)  # read back: a run that finds it must see the very same
+        assert made is not None
+        return made, True
 
     def publish_folder(
         self, name: str, build: Callable[[Path], None], *, settings: Any, inputs: list[str]
