@@ -111,7 +111,8 @@ def _by_interpreter(head: str) -> str:
     names = [word.rpartition("/")[2] for word in words]
     if names and names[0] == "env":
         names = [n for n, word in zip(names[1:], words[1:], strict=True) if not (word.startswith("-") or "=" in word)]
-    return _tables()[2].get(names[0].rstrip("0123456789.-"), "") if names else ""
+    known = _tables()[2]
+    return known.get(names[0]) or known.get(names[0].rstrip("0123456789.-"), "") if names else ""
 
 
 # Signs that only C++ or only Objective-C has, most of them at the start of a line.

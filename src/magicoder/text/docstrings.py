@@ -3,7 +3,7 @@
 import inspect
 import re
 
-_OPENING = re.compile(r"^/\*+!?<?")
+_OPENING = re.compile(r"^/\*+(?!/)!?<?")
 _SIGNS = "-=_~*#+{/|"
 _FRAME = re.compile(r"^[-=_~*#+]{3,}\s+|^\{\{\{\s*|(?:\s{2,}[#*/|]|\s+[#*/]{2,}|\s+[-=_~*#/]{3,})$")
 _RULER = re.compile(r"^(?:[^\w\s]|_){3,}$")

@@ -395,6 +395,8 @@ def _name_node(node: ts.Node) -> ts.Node | None:
     inner = node
     while name is None:
         declarator = inner.child_by_field_name("declarator")
+        if declarator is None and inner.type == "parenthesized_declarator":
+            declarator = _child(inner, -1)
         if declarator is None:
             return inner if inner != node else None
         inner = declarator
