@@ -46,6 +46,10 @@ def test_of_a_csharp_comment_the_summary_is_taken_without_tags():
     assert clean_comment(raw, SLASHES, "xml") == "Adds to A.List now."
 
 
+def test_a_tag_right_behind_the_slashes_is_a_tag():
+    assert clean_comment("///<summary>Adds.</summary>", SLASHES, "xml") == "Adds."
+
+
 def test_tags_are_words_where_documentation_is_not_xml():
     assert clean_comment("// a vector<int> of things", SLASHES) == "a vector<int> of things"
 

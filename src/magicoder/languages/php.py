@@ -14,6 +14,6 @@ PLUGIN = Language(
     function_nodes=("function_definition", "method_declaration"),
     comment_nodes=("comment",),
     line_comments=("//", "#"),
-    member_context=("class _ {", "}"),
+    member_context=("<?php class _ {", "}"),
     in_paper=True,
 )

@@ -3,7 +3,7 @@
 import inspect
 import re
 
-_OPENING = re.compile(r"^/\*+(?!/)!?<?")
+_OPENING = re.compile(r"^/\*+(?!/)!?")
 _SIGNS = "-=_~*#+{/|"
 _FRAME = re.compile(r"^[-=_~*#+]{3,}\s+|^\{\{\{\s*|(?:\s{2,}[#*/|]|\s+[#*/]{2,}|\s+[-=_~*#/]{3,})$")
 _RULER = re.compile(r"^(?:[^\w\s]|_){3,}$")
@@ -57,7 +57,7 @@ def clean_comment(raw: str, line_comments: tuple[str, ...], markup: str = "") ->
             line = line if line.startswith("*/") else line.removeprefix("*")
         else:
             mark = next((m for m in line_comments if line.startswith(m)), "")
-            line = line.lstrip(mark[-1:]).removeprefix("!").removeprefix("<") if mark else line
+            line = line.lstrip(mark[-1:]).removeprefix("!") if mark else line
         if inside and line.endswith("*/"):
             line, inside = line[:-2].rstrip("*"), False
         line = line.strip()
