@@ -256,8 +256,9 @@ class _Driver:
                 prompt = self.by_key[k][0].prompt
                 assert prompt is not None
                 entries.append((k, answer, self.teacher.body(prompt)))
-        self.journal.record(entries)  # durable when this returns
-        for k, answer in answers:
+        earlier = self.journal.record(entries)  # durable when this returns; what another process stored first wins
+        for k, received in answers:
+            answer = earlier.get(k, received)
             self.asked += 1
             for dialogue in self.by_key.pop(k):
                 if isinstance(answer, Completion):
