@@ -10,6 +10,7 @@ never in `__init__`. A field that cannot change a result (concurrency, timeouts)
 import random
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import ClassVar, Final, Protocol, TypeVar
 
 from magicoder.records import Completion, Failure, Program, Prompt, RawDocument, Sample, Seed, Task, Verdict
@@ -51,11 +52,25 @@ class LLM(Protocol):
         """Return the canonical request for `prompt`, everything that decides the answer; the journal keys on it."""
         ...
 
-    def open(self) -> AbstractContextManager["Session"]:
+    def open(self, meter: "Meter | None" = None, folder: Path | None = None) -> AbstractContextManager["Session"]:
         """Connect.
+
+        `meter` is asked before a prompt is sent once more although the last attempt may have been paid for. `folder`
+        is where a session may keep what has to survive a crash (the ids of submitted batches); None: nowhere.
 
         Raises:
             TeacherError: unreachable, wrong key, unknown model; says which, and what to do.
+        """
+        ...
+
+
+class Meter(Protocol):
+    """Counts money while it is being spent (see `money.Budget`)."""
+
+    def again(self, ticket: int) -> bool:
+        """Count the last attempt at `ticket` as paid in full, and say whether one more is affordable.
+
+        On False the session answers `Failure(reason="over_budget", …)` instead of sending.
         """
         ...
 

@@ -108,10 +108,12 @@ class Failure:
     """What came instead of a completion, for this prompt only (asking again would fail again).
 
     reason       a word for a table: `prompt_too_long`, `bad_request`, `refused_by_server`, `no_recording`, …
+    maybe_paid   the last attempt may have been billed although no usable answer came (timeout, cut connection, …)
     """
 
     reason: str
     detail: str
+    maybe_paid: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

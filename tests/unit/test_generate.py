@@ -69,7 +69,7 @@ class Teacher:
         return p.messages[0].content.encode()
 
     @contextmanager
-    def open(self) -> Iterator["Teacher"]:
+    def open(self, meter: object = None, folder: object = None) -> Iterator["Teacher"]:
         self.flying: list[tuple[int, Prompt]] = []
         yield self
 

@@ -11,13 +11,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import orjson
 
 from magicoder.errors import RecipeError
 from magicoder.fingerprint import canonical
 from magicoder.llms import _problems
-from magicoder.protocols import NOT_IDENTITY
+from magicoder.protocols import NOT_IDENTITY, Meter
 from magicoder.records import Completion, Failure, Prompt
 
 _CHARACTERS_PER_TOKEN = 4
@@ -60,7 +61,7 @@ class Mock:
         return orjson.dumps(request, option=orjson.OPT_SORT_KEYS)
 
     @contextmanager
-    def open(self) -> Iterator["MockSession"]:
+    def open(self, meter: Meter | None = None, folder: Path | None = None) -> Iterator["MockSession"]:  # noqa: ARG002
         """Open a session; nothing can go wrong."""
         yield MockSession(self)
 

@@ -8,13 +8,14 @@ import ipaddress
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 import orjson
 
 from magicoder.errors import RecipeError
-from magicoder.protocols import NOT_IDENTITY, Session
+from magicoder.protocols import NOT_IDENTITY, Meter, Session
 from magicoder.records import Prompt
 
 _OURS: Final = ("model", "messages", "n", "seed", "stream")
@@ -97,7 +98,7 @@ class OpenAIChat:
         return orjson.dumps(request, option=orjson.OPT_SORT_KEYS)
 
     @contextmanager
-    def open(self) -> Iterator["Session"]:
+    def open(self, meter: Meter | None = None, folder: Path | None = None) -> Iterator["Session"]:  # noqa: ARG002
         """Open a session; the endpoint is first spoken to when something is asked of it (see `Session.collect`)."""
         from magicoder.llms._chat import ChatSession  # loads aiohttp, which a run without a miss never needs
 

@@ -17,6 +17,7 @@ from typing import Any, BinaryIO, Final
 import orjson
 
 from magicoder.errors import TeacherError
+from magicoder.protocols import Meter
 from magicoder.records import Completion, Failure, Message, Prompt
 
 _CAPACITY: Final = 64
@@ -52,7 +53,7 @@ class Replay:
         return orjson.dumps(request, option=orjson.OPT_SORT_KEYS)
 
     @contextmanager
-    def open(self) -> Iterator["ReplaySession"]:
+    def open(self, meter: Meter | None = None, folder: Path | None = None) -> Iterator["ReplaySession"]:  # noqa: ARG002
         """Index the file.
 
         Raises:
