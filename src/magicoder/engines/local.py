@@ -1,13 +1,17 @@
 """Processes on this machine: ordered results, a bounded number of items ahead."""
 
 import multiprocessing
+import os
 import signal
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from magicoder.errors import MagicoderError
 from magicoder.protocols import NOT_IDENTITY
 
 T = TypeVar("T")
@@ -21,28 +25,53 @@ class Local:
     workers: int = field(default=1, metadata=NOT_IDENTITY)
 
     def map(self, function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
-        """Yield results in the order of `items`; at most two items per worker are under way."""
+        """Yield results in the order of `items`; at most two items per worker are under way.
+
+        Raises:
+            MagicoderError: a worker was killed.
+        """
         if self.workers <= 1:
             yield from map(function, items)
             return
         # spawn, not fork: Arrow and SQLite threads do not survive a fork.
         context = multiprocessing.get_context("spawn")
-        pool = ProcessPoolExecutor(self.workers, mp_context=context, initializer=_quiet_worker)
+        pool = ProcessPoolExecutor(self.workers, mp_context=context, initializer=_die_with_parent)
         try:
             pending: deque[Future[R]] = deque()
             for item in items:
-                pending.append(pool.submit(function, item))
+                pending.append(_submit(pool, function, item))
                 if len(pending) > 2 * self.workers:
                     yield pending.popleft().result()
             while pending:
                 yield pending.popleft().result()
+        except BrokenProcessPool:
+            raise MagicoderError(
+                "a worker process was killed, most often because memory ran out; what is finished is kept: "
+                "run the same command again, with fewer --workers if memory is short"
+            ) from None
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _quiet_worker() -> None:
-    """Leave Ctrl-C to the parent: it stops the pool."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _submit(pool: ProcessPoolExecutor, function: Callable[[T], R], item: T) -> "Future[R]":
+    """Submit with SIGINT blocked, as the workers that are started here inherit: Ctrl-C is the parent's business."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        return pool.submit(function, item)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _die_with_parent() -> None:
+    """End this worker when its parent is killed: nobody else would tell it, and it would wait for work for ever."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 PLUGIN = Local
