@@ -75,6 +75,18 @@ class Meter(Protocol):
         ...
 
 
+class Purse(Meter, Protocol):
+    """A hard cap on spending: what may at worst be spent is reserved before sending, settled after."""
+
+    def reserve(self, ticket: int, prompt: Prompt, body_bytes: int) -> bool:
+        """Set aside the most that `prompt` can cost; False if there is no room for it now."""
+        ...
+
+    def settle(self, ticket: int, completion: Completion | None, *, maybe_paid: bool = False) -> None:
+        """Replace a reservation by what was spent: the completion's tokens, all of it if `maybe_paid`, else nothing."""
+        ...
+
+
 class Session(Protocol):
     """An open LLM: prompts go in one by one, answers come out as they finish, with no barrier between them.
 

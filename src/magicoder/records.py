@@ -197,7 +197,7 @@ class Sample:
 class Rejection:
     """A record that a stage did not pass on. `reason` is a word for a table; `text` keeps raw teacher answers.
 
-    The tokens are what was paid for nothing.
+    The tokens are what was paid for nothing. `retryable`: no answer came, so that asking again may help.
     """
 
     id: str
@@ -208,6 +208,7 @@ class Rejection:
     text: str = ""
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    retryable: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

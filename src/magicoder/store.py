@@ -133,6 +133,12 @@ class Writer(Generic[R]):
         """Return the rows of a part that is already written, to rebuild state when resuming."""
         return list(_read(self.folder / _part_name(index), self.record))
 
+    def restart(self) -> None:
+        """Throw away the parts written so far."""
+        for index in reversed(range(self.done)):
+            (self.folder / _part_name(index)).unlink()
+        self.done = 0
+
     def rejections_of_part(self, index: int) -> list[Rejection]:
         """Return what was rejected with a part that is already written."""
         return list(_read(self.folder / "rejected" / _part_name(index), Rejection))
@@ -252,15 +258,18 @@ class RunFolder:
         settings: Any,
         inputs: list[str],
         progress: Progress | None = None,
+        redo: Callable[[Manifest], bool] = lambda _: False,
     ) -> tuple[Artifact[R], bool]:
         """Return the artifact of `stage` and whether it had to be built.
+
+        `redo` may ask for an artifact that is there to be built once more.
 
         `settings` (fingerprinted whole) and `inputs` (the content digests of what is read) make the key: if the
         published artifact has it, nothing is done; if an interrupted build has it, `build` goes on with that one.
         """
         key = digest([LAYOUT, stage, str(schema_of(record)), settings, inputs])
         found = self.artifact(stage, record)
-        if found is not None and found.manifest.key == key:
+        if found is not None and found.manifest.key == key and not redo(found.manifest):
             return found, False
         building = self.path / f"{stage}.building"
         with explained(self.path):

@@ -13,7 +13,7 @@ from magicoder.engines.local import Local
 from magicoder.errors import Interrupted, TeacherError, Unusable
 from magicoder.journal import Journal
 from magicoder.records import Completion, Failure, Message, Prompt, Sample, Seed
-from magicoder.stages.generate import Generate
+from magicoder.stages.generate import Desk, Generate
 from magicoder.store import Artifact, RunFolder
 
 
@@ -109,7 +109,9 @@ class Runs:
 
         return folder.publish("seeds", Seed, build, settings=numbers, inputs=[])[0]
 
-    def __call__(self, teacher, numbers=tuple(range(23)), name="run", strategy=None, stop=lambda: False, **settings):
+    def __call__(
+        self, teacher, numbers=tuple(range(23)), name="run", strategy=None, stop=lambda: False, purse=None, **settings
+    ):
         with RunFolder.locked(self.path / name) as folder, Journal.open(self.path / "journal.sqlite") as journal:
             seeds = self.seeds(folder, list(numbers))
             stage = Generate(**settings)
@@ -117,7 +119,11 @@ class Runs:
                 "samples",
                 Sample,
                 lambda out: stage.run(
-                    seeds, out, Local(), strategy=strategy or TwoTurns(), teacher=teacher, journal=journal, stop=stop
+                    seeds,
+                    out,
+                    Local(),
+                    strategy=strategy or TwoTurns(),
+                    desk=Desk(teacher=teacher, journal=journal, purse=purse, stop=stop),
                 ),
                 settings=[stage, list(numbers)],
                 inputs=[],
@@ -219,3 +225,51 @@ def test_a_strategy_that_returns_nothing_is_a_rejection(runs: Runs) -> None:
     artifact = runs(Teacher(), strategy=Nothing())
     assert artifact.manifest.rows == 0
     assert {r.reason for r in artifact.rejections()} == {"no_samples"}
+
+
+@dataclass
+class Purse:
+    """Room for so many answers; one is set aside for each that is asked for."""
+
+    room: int
+    spent: int = 0
+    set_aside: set[int] = field(default_factory=set)
+    most: int = 0
+
+    def reserve(self, ticket: int, p: Prompt, body_bytes: int) -> bool:
+        if self.spent + len(self.set_aside) >= self.room:
+            return False
+        self.set_aside.add(ticket)
+        self.most = max(self.most, self.spent + len(self.set_aside))
+        return True
+
+    def settle(self, ticket: int, completion: Completion | None, *, maybe_paid: bool = False) -> None:
+        self.set_aside.remove(ticket)
+        self.spent += completion is not None or maybe_paid
+
+    def again(self, ticket: int) -> bool:
+        return False
+
+
+def test_an_empty_purse_ends_the_asking_and_names_those_not_asked(runs: Runs) -> None:
+    teacher, purse = Teacher(), Purse(room=10)
+    artifact = runs(teacher, purse=purse)
+    assert len(teacher.paid) == purse.most == 10
+    reasons = [r.reason for r in artifact.rejections()]
+    assert set(reasons) == {"over_budget"}
+    assert artifact.manifest.facts == {"unasked": len(reasons), "failed": 0}
+    assert all(r.retryable for r in artifact.rejections())
+
+
+def test_what_settling_frees_is_used_before_anybody_is_turned_away(runs: Runs) -> None:
+    class Refunding(Purse):
+        def settle(self, ticket: int, completion: Completion | None, *, maybe_paid: bool = False) -> None:
+            self.set_aside.remove(ticket)  # the answers turn out to cost nothing
+
+    artifact = runs(Teacher(), purse=Refunding(room=3))
+    assert artifact.manifest.rejected == 0
+
+
+def test_failed_seeds_are_counted_for_retry(runs: Runs) -> None:
+    artifact = runs(Teacher(fail={"line 2": "server_error"}, truncate=frozenset({"line 5"})))
+    assert artifact.manifest.facts == {"unasked": 0, "failed": 1}

@@ -11,14 +11,18 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
+from typing import Final
 
 from magicoder.errors import Interrupted, Unusable
 from magicoder.journal import Journal, key
-from magicoder.protocols import LLM, NOT_IDENTITY, Engine, Session, Strategy
+from magicoder.protocols import LLM, NOT_IDENTITY, Engine, Purse, Session, Strategy
 from magicoder.records import Completion, Failure, Prompt, Rejection, Sample, Seed
 from magicoder.store import Artifact, Writer, account
 
-STAGE = "samples"
+STAGE: Final = "samples"
+OVER_BUDGET: Final = "over_budget"
+"""The reason of seeds that were not asked about because the money was spent."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +32,30 @@ class Outcome:
     seed: Seed
     samples: tuple[Sample, ...] = ()
     rejection: Rejection | None = None
+
+
+LOOK_UP: Final = 256
+"""How many prompts are looked up in the journal at once."""
+
+
+def _goes_on() -> bool:
+    return False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Desk:
+    """Who is asked, and what surrounds the asking.
+
+    purse    a cap on spending, None for none
+    folder   where a session may keep what must survive a crash
+    stop     asked now and then; when it answers True, what is in flight is waited for and the stage ends
+    """
+
+    teacher: LLM
+    journal: Journal
+    purse: Purse | None = None
+    folder: Path | None = None
+    stop: Callable[[], bool] = _goes_on
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,28 +76,30 @@ class Generate:
         engine: Engine,
         *,
         strategy: Strategy,
-        teacher: LLM | None,
-        journal: Journal | None,
-        stop: Callable[[], bool] = lambda: False,
+        desk: Desk | None = None,
     ) -> None:
         """Write one part of samples for each part of seeds; rows stand in the order of their seeds.
+
+        The manifest's facts count the seeds that got no answer: `unasked` because the purse was empty (a later run
+        asks about them), `failed` because the endpoint did not answer them (`magicoder retry` asks again).
 
         Raises:
             TeacherError: the endpoint fails as a whole; run again to go on.
             Interrupted: `stop()` became true; what was in flight has been waited for and kept.
         """
+        if any(r.reason == OVER_BUDGET for index in range(out.done) for r in out.rejections_of_part(index)):
+            out.restart()  # there may be money now, and what is in the journal costs nothing
         out.progress.expect(seeds.manifest.rows, "seeds")
         indices = range(out.done, seeds.part_count)
         for index in range(out.done):
             out.progress.tick(len(seeds.read_part(index)))
-        if teacher is None:
+        if desk is None:
             for outcomes in engine.map(partial(self._write_part, seeds, strategy), indices):
                 out.progress.tick(len(outcomes))
                 _publish(out, outcomes)
             return
-        assert journal is not None, "a teacher's answers are always journaled"
         with ExitStack() as stack:
-            driver = _Driver(settings=self, strategy=strategy, teacher=teacher, journal=journal, stack=stack, stop=stop)
+            driver = _Driver(self, strategy, desk, stack)
             finished = driver.outcomes(seeds, indices)
             for index in indices:
                 count = len(seeds.read_part(index))
@@ -79,6 +109,7 @@ class Generate:
                     out.progress.tick(1, driver.note())
                 assert len(outcomes) == count
                 _publish(out, outcomes)
+        out.add_facts(_unanswered(out))
 
     def start(self, strategy: Strategy, seed: Seed) -> Generator[Prompt, Completion, list[Sample]]:
         """Begin a seed's dialogue."""
@@ -101,6 +132,13 @@ def _publish(out: Writer[Sample], outcomes: list[Outcome]) -> None:
     kept = dict.fromkeys(s.seed_id for s in rows)
     account((o.seed.id for o in outcomes), list(kept), (r.id for r in rejections))
     out.write(rows, rejections)
+
+
+def _unanswered(out: Writer[Sample]) -> dict[str, int]:
+    """Count the seeds without an answer, from what is written, so that resuming changes nothing."""
+    reasons = [r.reason for i in range(out.done) for r in out.rejections_of_part(i) if r.retryable]
+    unasked = reasons.count(OVER_BUDGET)
+    return {"unasked": unasked, "failed": len(reasons) - unasked}
 
 
 class Dialogue:
@@ -132,7 +170,7 @@ class Dialogue:
     def give_up(self, failure: Failure) -> None:
         """End with what came instead of an answer."""
         self.turns.close()
-        self.outcome = self._rejected(failure.reason, failure.detail)
+        self.outcome = self._rejected(failure.reason, failure.detail, retryable=True)
 
     def _finished(self, samples: list[Sample]) -> Outcome:
         if not samples:
@@ -142,7 +180,7 @@ class Dialogue:
         rest = (replace(s, prompt_tokens=0, completion_tokens=0) for s in samples[1:])
         return Outcome(seed=self.seed, samples=(first, *rest))
 
-    def _rejected(self, reason: str, detail: str, text: str = "") -> Outcome:
+    def _rejected(self, reason: str, detail: str, text: str = "", *, retryable: bool = False) -> Outcome:
         rejection = Rejection(
             id=self.seed.id,
             stage=STAGE,
@@ -152,40 +190,44 @@ class Dialogue:
             text=text,
             prompt_tokens=self.prompt_tokens,
             completion_tokens=self.completion_tokens,
+            retryable=retryable,
         )
         return Outcome(seed=self.seed, rejection=rejection)
+
+
+@dataclass(slots=True, kw_only=True)
+class _Request:
+    """One request, and the dialogues that wait for its answer: equal requests are paid once."""
+
+    key: bytes
+    body: bytes
+    prompt: Prompt
+    dialogues: list[Dialogue]
 
 
 class _Driver:
     """Keeps as many prompts in flight as the session wants, whatever turn their dialogues are at."""
 
-    def __init__(
-        self,
-        *,
-        settings: Generate,
-        strategy: Strategy,
-        teacher: LLM,
-        journal: Journal,
-        stack: ExitStack,
-        stop: Callable[[], bool],
-    ) -> None:
+    def __init__(self, settings: Generate, strategy: Strategy, desk: Desk, stack: ExitStack) -> None:
         self.settings = settings
         self.strategy = strategy
-        self.teacher = teacher
-        self.journal = journal
+        self.desk = desk
         self.stack = stack
-        self.stop = stop
         self.session: Session | None = None
         self.asking: deque[Dialogue] = deque()  # have a prompt, not yet looked up
-        self.waiting: deque[tuple[bytes, list[Dialogue]]] = deque()  # not in the journal, not yet sent
-        self.by_key: dict[bytes, list[Dialogue]] = {}  # sent or waiting to be; equal requests are paid once
-        self.tickets: dict[int, bytes] = {}
+        self.waiting: deque[_Request] = deque()  # not in the journal, not yet sent
+        self.by_key: dict[bytes, _Request] = {}  # waiting or sent
+        self.sent: dict[int, _Request] = {}  # by ticket
         self.next_ticket = 0
         self.asked = self.found = self.paid_tokens = 0
 
     def note(self) -> str:
         """Say what a watcher wants to know beside the bar."""
-        return f"{self.asked} asked, {self.found} from the journal, {self.paid_tokens:,} tokens paid"
+        parts = [f"{self.asked} asked", f"{self.found} from the journal", f"{self.paid_tokens:,} tokens paid"]
+        for teller in (self.desk.purse, self.session):
+            if note := getattr(teller, "note", ""):
+                parts.append(note)
+        return ", ".join(parts)
 
     def outcomes(self, seeds: Artifact[Seed], indices: range) -> Iterator[Outcome]:
         """Yield one outcome a seed, in order."""
@@ -196,7 +238,7 @@ class _Driver:
             while started and (outcome := started[0].outcome) is not None:
                 started.popleft()
                 yield outcome
-            while not exhausted and len(started) < self.settings.window and len(self.asking) < 256:
+            while not exhausted and len(started) < self.settings.window and len(self.asking) < LOOK_UP:
                 seed = next(incoming, None)
                 if seed is None:
                     exhausted = True
@@ -214,63 +256,86 @@ class _Driver:
 
     def _step(self) -> None:
         """Look up what is asked, send what is not found, and take in answers when there is nothing else to do."""
-        if self.stop():
+        if self.desk.stop():
             self._drain()
         self._look_up()
         self._send()
-        if self.tickets and not self.asking:
+        if self.sent and not self.asking:
             self._collect()
 
     def _look_up(self) -> None:
         asking, self.asking = list(self.asking), deque()
-        keyed = [(key(self.teacher.model, self.teacher.body(d.prompt)), d) for d in asking if d.prompt is not None]
-        answers = self.journal.find([k for k, _ in keyed])
-        for k, dialogue in keyed:
-            if k in answers:
+        keyed = [(self._request(d), d) for d in asking]
+        answers = self.desk.journal.find([request.key for request, _ in keyed])
+        for request, dialogue in keyed:
+            if request.key in answers:
                 self.found += 1
-                self._advance(dialogue, answers[k])
-            elif k in self.by_key:
-                self.by_key[k].append(dialogue)
+                self._advance(dialogue, answers[request.key])
+            elif request.key in self.by_key:
+                self.by_key[request.key].dialogues.append(dialogue)
             else:
-                self.by_key[k] = [dialogue]
-                self.waiting.append((k, self.by_key[k]))
+                self.by_key[request.key] = request
+                self.waiting.append(request)
+
+    def _request(self, dialogue: Dialogue) -> _Request:
+        assert dialogue.prompt is not None
+        body = self.desk.teacher.body(dialogue.prompt)
+        name = key(self.desk.teacher.model, body)
+        return _Request(key=name, body=body, prompt=dialogue.prompt, dialogues=[dialogue])
 
     def _send(self) -> None:
         if self.waiting and self.session is None:
             # Opened at the first miss: a run that the journal can answer needs neither key nor server.
-            self.session = self.stack.enter_context(self.teacher.open())
-        while self.waiting and self.session is not None and len(self.tickets) < self.session.capacity:
-            k, dialogues = self.waiting.popleft()
-            prompt = dialogues[0].prompt
-            assert prompt is not None
-            self.tickets[self.next_ticket] = k
-            self.session.submit(self.next_ticket, prompt)
+            self.session = self.stack.enter_context(self.desk.teacher.open(self.desk.purse, self.desk.folder))
+        while self.waiting and self.session is not None and len(self.sent) < self.session.capacity:
+            request = self.waiting[0]
+            purse = self.desk.purse
+            if purse is not None and not purse.reserve(self.next_ticket, request.prompt, len(request.body)):
+                if self.sent:
+                    return  # settling what is on its way will free some of what is set aside for it
+                self._give_up(request, Failure(reason=OVER_BUDGET, detail="no room in the budget for its worst case"))
+                continue
+            self.waiting.popleft()
+            self.sent[self.next_ticket] = request
+            self.session.submit(self.next_ticket, request.prompt)
             self.next_ticket += 1
+
+    def _give_up(self, request: _Request, failure: Failure) -> None:
+        if self.waiting and self.waiting[0] is request:
+            self.waiting.popleft()
+        del self.by_key[request.key]
+        for dialogue in request.dialogues:
+            dialogue.give_up(failure)
 
     def _collect(self) -> None:
         assert self.session is not None
-        answers = [(self.tickets.pop(ticket), answer) for ticket, answer in self.session.collect()]
-        entries = []
-        for k, answer in answers:
-            if isinstance(answer, Completion):
-                prompt = self.by_key[k][0].prompt
-                assert prompt is not None
-                entries.append((k, answer, self.teacher.body(prompt)))
-        earlier = self.journal.record(entries)  # durable when this returns; what another process stored first wins
-        for k, received in answers:
-            answer = earlier.get(k, received)
+        answers = self.session.collect()
+        entries = [(self.sent[t].key, a, self.sent[t].body) for t, a in answers if isinstance(a, Completion)]
+        # Durable when this returns; what another process stored first wins.
+        earlier = self.desk.journal.record(entries)
+        for ticket, received in answers:
+            request = self.sent.pop(ticket)
             self.asked += 1
-            for dialogue in self.by_key.pop(k):
-                if isinstance(answer, Completion):
-                    self._advance(dialogue, answer)
-                else:
-                    dialogue.give_up(answer)
-            if isinstance(answer, Completion):
-                self.paid_tokens += answer.prompt_tokens + answer.completion_tokens
+            self._settle(ticket, received)
+            answer = earlier.get(request.key, received)
+            if isinstance(answer, Failure):
+                self._give_up(request, answer)
+                continue
+            del self.by_key[request.key]
+            for dialogue in request.dialogues:
+                self._advance(dialogue, answer)
+
+    def _settle(self, ticket: int, received: Completion | Failure) -> None:
+        paid = received if isinstance(received, Completion) else None
+        if paid is not None:
+            self.paid_tokens += paid.prompt_tokens + paid.completion_tokens
+        if self.desk.purse is not None:
+            maybe_paid = isinstance(received, Failure) and received.maybe_paid
+            self.desk.purse.settle(ticket, paid, maybe_paid=maybe_paid)
 
     def _drain(self) -> None:
-        in_flight = len(self.tickets)
-        while self.tickets:
+        in_flight = len(self.sent)
+        while self.sent:
             self._collect()
         raise Interrupted(
             f"stopped as asked; {in_flight} answers in flight were waited for, and all are in the journal: "
