@@ -1,6 +1,7 @@
 """The whole path, top to bottom: the one module that knows both the stages and what they work on.
 
-    corpora → documents → seeds → screened → samples → cleaned → decontaminated → dataset, report
+    corpora → documents → seeds → screened (→ chosen)
+            → samples → cleaned → decontaminated (→ selected) → dataset, report
 
 Each step is published under the run folder and skipped when it is already there, made from the same settings and
 inputs. Seeds are decontaminated before money is spent on them, samples after.
@@ -19,7 +20,9 @@ from magicoder.journal import Journal
 from magicoder.protocols import Corpus, Engine
 from magicoder.recipe import Recipe, to_yaml
 from magicoder.records import Document, RawDocument, Rejection, Sample, Seed
-from magicoder.store import Artifact, Progress, RunFolder, Silent, Writer, write_atomic
+from magicoder.stages.choose import Choose
+from magicoder.stages.generate import Desk
+from magicoder.store import Artifact, Manifest, Progress, RunFolder, Silent, Writer, write_atomic
 from magicoder.summary import StageCount, Summary, count_column, count_stage, sum_column
 from magicoder.web import report
 
@@ -29,11 +32,16 @@ STAGES: dict[str, tuple[type, str]] = {
     "documents": (Document, "documents"),
     "seeds": (Seed, "seeds"),
     "screened": (Seed, "seeds"),
+    "chosen": (Seed, "seeds"),
     "samples": (Sample, "samples"),
     "cleaned": (Sample, "samples"),
     "decontaminated": (Sample, "samples"),
+    "selected": (Sample, "samples"),
 }
 """The stages in order: what each publishes, and the unit of its rows."""
+
+FOR_TARGETS = ("chosen", "selected")
+"""Stages of runs towards a target alone."""
 
 
 class Watcher(Protocol):
@@ -63,25 +71,32 @@ class Nobody:
 class Surroundings:
     """What a run needs and what cannot change its result.
 
-    journal   the SQLite file of paid answers, shared by runs
-    data      the folder with local benchmark files, or None
-    stop      asked now and then; when it answers True the run waits for what is in flight and ends
+    journal      the SQLite file of paid answers, shared by runs
+    data         the folder with local benchmark files, or None
+    budget_usd   a hard cap on what this run folder may spend, over all runs in it; None for none
+    retry        ask again about seeds that the endpoint did not answer
+    reparse      read all answers once more, asking nothing
+    stop         asked now and then; when it answers True the run waits for what is in flight and ends
     """
 
     engine: Engine
     journal: Path
     data: str | None = None
+    budget_usd: float | None = None
+    retry: bool = False
+    reparse: bool = False
     watcher: Watcher = field(default_factory=Nobody)
     stop: Callable[[], bool] = lambda: False
 
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """Where everything is, and what it came to."""
+    """Where everything is, and what it came to. `unasked` seeds had no room in the budget."""
 
     dataset: Path
     report: Path
     summary: Summary
+    unasked: int
 
 
 def run(recipe: Recipe, folder: RunFolder, around: Surroundings) -> Result:
@@ -91,86 +106,149 @@ def run(recipe: Recipe, folder: RunFolder, around: Surroundings) -> Result:
         MagicoderError: what the user can mend; everything finished so far stays.
     """
     recipe.check()
-    folder.write_json("recipe.json", {"name": recipe.name, "recipe": to_yaml(recipe)})
-    known = at_hand(around.data)
-    steps = _Steps(folder, around)
+    folder.write_json("recipe.json", {"name": recipe.name, "recipe": to_yaml(recipe, private=True)})
+    line = Line(recipe, folder, around)
+    seeds = line.seeds()
+    rows = line.rows(seeds) if recipe.target is None else _towards(recipe.target, seeds, line)
+    return _finish(line, rows)
 
-    documents = steps.publish(
-        "documents",
-        lambda out: recipe.documents.run(_read(recipe.corpora, recipe.documents.max_bytes), out, around.engine),
-        settings=[recipe.documents, recipe.corpora],
-        inputs=[corpus.state() for corpus in recipe.corpora],
-    )
-    kind = recipe.seeds.kind or recipe.strategy.seed_kind
-    seeds = steps.publish(
-        "seeds",
-        lambda out: recipe.seeds.run(documents, out, around.engine, kind),
-        settings=[recipe.seeds, kind],
-        inputs=[documents.manifest.content],
-    )
-    screened = steps.publish(
-        "screened",
-        lambda out: recipe.decontaminate.run(seeds, out, around.engine, known.tasks),
-        settings=recipe.decontaminate,
-        inputs=[seeds.manifest.content, known.digest],
-    )
-    samples = steps.publish(
-        "samples",
-        lambda out: _generate(recipe, screened, out, around),
-        settings=[recipe.generate, recipe.strategy, recipe.teacher],
-        inputs=[screened.manifest.content],
-    )
-    cleaned = steps.publish(
-        "cleaned",
-        lambda out: recipe.clean.run(samples, out, around.engine),
-        settings=recipe.clean,
-        inputs=[samples.manifest.content],
-    )
-    decontaminated = steps.publish(
-        "decontaminated",
-        lambda out: recipe.decontaminate.run(cleaned, out, around.engine, known.tasks),
-        settings=recipe.decontaminate,
-        inputs=[cleaned.manifest.content, known.digest],
-    )
-    return _finish(recipe, steps, decontaminated)
+
+def _towards(target: int, seeds: Artifact[Seed], line: "Line") -> Artifact[Sample]:
+    """Ask about as many seeds as `target` rows need, a few more at a time, and keep exactly the target."""
+    from magicoder.money import forecast
+
+    asked = min(seeds.manifest.rows, forecast(target, 0, 0)[1])
+    while True:
+        rows = line.rows(line.chosen(seeds, asked))
+        missing = target - rows.manifest.rows
+        spent = line.artifacts["samples"].manifest.facts.get("unasked", 0) > 0
+        if missing <= 0 or asked >= seeds.manifest.rows or spent:
+            return line.selected(rows, target)
+        more = forecast(missing, asked, rows.manifest.rows)[1]
+        asked = min(seeds.manifest.rows, asked + max(more, 1))
+
+
+class Line:
+    """The stages of one run. Publishes each under the run folder and keeps what it came to."""
+
+    def __init__(self, recipe: Recipe, folder: RunFolder, around: Surroundings) -> None:
+        self.recipe = recipe
+        self.folder = folder
+        self.around = around
+        self.known = at_hand(around.data)
+        self.artifacts: dict[str, Artifact[Any]] = {}
+
+    def seeds(self) -> Artifact[Seed]:
+        """Return the seeds that a teacher may be asked about; nothing is spent on the way."""
+        recipe, engine = self.recipe, self.around.engine
+        documents = self.publish(
+            "documents",
+            lambda out: recipe.documents.run(_read(recipe.corpora, recipe.documents.max_bytes), out, engine),
+            settings=[recipe.documents, recipe.corpora],
+            inputs=[corpus.state() for corpus in recipe.corpora],
+        )
+        kind = recipe.seeds.kind or recipe.strategy.seed_kind
+        seeds = self.publish(
+            "seeds",
+            lambda out: recipe.seeds.run(documents, out, engine, kind),
+            settings=[recipe.seeds, kind],
+            inputs=[documents.manifest.content],
+        )
+        return self.publish(
+            "screened",
+            lambda out: recipe.decontaminate.run(seeds, out, engine, self.known.tasks),
+            settings=recipe.decontaminate,
+            inputs=[seeds.manifest.content, self.known.digest],
+        )
+
+    def chosen(self, seeds: Artifact[Seed], count: int) -> Artifact[Seed]:
+        """Return `count` of the seeds."""
+        stage = Choose(count=count)
+        return self.publish(
+            "chosen", lambda out: stage.run(seeds, out), settings=stage, inputs=[seeds.manifest.content]
+        )
+
+    def rows(self, seeds: Artifact[Seed]) -> Artifact[Sample]:
+        """Return what the strategy makes of the seeds, cleaned and decontaminated."""
+        recipe, engine = self.recipe, self.around.engine
+        samples = self.publish(
+            "samples",
+            lambda out: self._generate(seeds, out),
+            settings=[recipe.generate, recipe.strategy, recipe.teacher],
+            inputs=[seeds.manifest.content],
+        )
+        cleaned = self.publish(
+            "cleaned",
+            lambda out: recipe.clean.run(samples, out, engine),
+            settings=recipe.clean,
+            inputs=[samples.manifest.content],
+        )
+        return self.publish(
+            "decontaminated",
+            lambda out: recipe.decontaminate.run(cleaned, out, engine, self.known.tasks),
+            settings=recipe.decontaminate,
+            inputs=[cleaned.manifest.content, self.known.digest],
+        )
+
+    def selected(self, rows: Artifact[Sample], count: int) -> Artifact[Sample]:
+        """Return the `count` rows that were asked for first."""
+        stage = Choose(count=count)
+        return self.publish(
+            "selected", lambda out: stage.run(rows, out), settings=stage, inputs=[rows.manifest.content]
+        )
+
+    def publish(
+        self, stage: str, build: Callable[[Writer[Any]], None], *, settings: Any, inputs: list[str]
+    ) -> Artifact[Any]:
+        """Publish one stage, tell the watcher, and remember it."""
+        record, unit = STAGES[stage]
+        progress = self.around.watcher.stage(stage)
+        if stage != "samples":  # which waits for what is in flight before it stops
+            progress = _Stoppable(progress, self.around.stop)
+        artifact, built = self.folder.publish(
+            stage, record, build, settings=settings, inputs=inputs, progress=progress, redo=self._redo
+        )
+        self.artifacts.pop(stage, None)  # a stage made again stands at its new place
+        self.artifacts[stage] = artifact
+        self.around.watcher.done(count_stage(artifact, unit), built=built)
+        return artifact
+
+    def _redo(self, found: Manifest) -> bool:
+        """Say whether a stage that is there is to be made again: samples with seeds that got no answer."""
+        if found.stage != "samples" or self.recipe.teacher is None:
+            return False
+        unasked, failed = found.facts.get("unasked", 0), found.facts.get("failed", 0)
+        return self.around.reparse or unasked > 0 or (self.around.retry and failed > 0)
+
+    def _generate(self, seeds: Artifact[Seed], out: Writer[Sample]) -> None:
+        recipe, around = self.recipe, self.around
+        with ExitStack() as stack:
+            desk = None
+            if recipe.strategy.needs_teacher:
+                assert recipe.teacher is not None
+                desk = Desk(
+                    teacher=recipe.teacher,
+                    journal=stack.enter_context(Journal.open(around.journal)),
+                    purse=self._purse(stack),
+                    folder=around.journal.parent,
+                    ask=not around.reparse,
+                    stop=around.stop,
+                )
+            recipe.generate.run(seeds, out, around.engine, strategy=recipe.strategy, desk=desk)
+
+    def _purse(self, stack: ExitStack) -> Any:
+        if self.around.budget_usd is None or self.recipe.teacher is None:
+            return None
+        from magicoder.money import Budget, price_of
+
+        price = price_of(self.recipe.teacher)
+        path = self.folder.path / "budget.json"
+        return stack.enter_context(Budget.opened(path, self.around.budget_usd, price))
 
 
 def _read(corpora: tuple[Corpus, ...], max_bytes: int) -> Iterator[RawDocument]:
     for corpus in corpora:
         yield from corpus.documents(max_bytes)
-
-
-def _generate(recipe: Recipe, seeds: Artifact[Seed], out: Writer[Sample], around: Surroundings) -> None:
-    with ExitStack() as stack:
-        teacher = recipe.teacher if recipe.strategy.needs_teacher else None
-        journal = stack.enter_context(Journal.open(around.journal)) if teacher else None
-        recipe.generate.run(
-            seeds, out, around.engine, strategy=recipe.strategy, teacher=teacher, journal=journal, stop=around.stop
-        )
-
-
-class _Steps:
-    """Publishes stages one after the other and keeps what they came to."""
-
-    def __init__(self, folder: RunFolder, around: Surroundings) -> None:
-        self.folder = folder
-        self.around = around
-        self.counts: list[StageCount] = []
-        self.artifacts: list[Artifact[Any]] = []
-
-    def publish(
-        self, stage: str, build: Callable[[Writer[Any]], None], *, settings: Any, inputs: list[str]
-    ) -> Artifact[Any]:
-        record, unit = STAGES[stage]
-        progress = self.around.watcher.stage(stage)
-        if stage != "samples":  # which waits for what is in flight before it stops
-            progress = _Stoppable(progress, self.around.stop)
-        artifact, built = self.folder.publish(stage, record, build, settings=settings, inputs=inputs, progress=progress)
-        count = count_stage(artifact, unit)
-        self.counts.append(count)
-        self.artifacts.append(artifact)
-        self.around.watcher.done(count, built=built)
-        return artifact
 
 
 class _Stoppable:
@@ -195,19 +273,21 @@ class _Stoppable:
         self.progress.tick(count, note)
 
 
-def _finish(recipe: Recipe, steps: _Steps, rows: Artifact[Sample]) -> Result:
+def _finish(line: Line, rows: Artifact[Sample]) -> Result:
     """Write the dataset folder and the report."""
-    summary = summarise(recipe, steps.counts, rows, steps.artifacts)
-    folder = steps.folder
+    artifacts = list(line.artifacts.values())
+    recipe, folder = line.recipe, line.folder
+    summary = summarise(recipe, rows, artifacts)
     dataset, _ = folder.publish_folder(
         "dataset",
-        lambda place: recipe.export.run(rows, place, summary, _evidence(steps.artifacts)),
+        lambda place: recipe.export.run(rows, place, summary, _evidence(artifacts)),
         settings=[recipe.export, recipe.name],
         inputs=[rows.manifest.content, digest(summary)],
     )
     page = folder.path / "report.html"
-    write_atomic(page, report.render(summary, report.collect(rows, steps.artifacts)).encode())
-    return Result(dataset=dataset, report=page, summary=summary)
+    write_atomic(page, report.render(summary, report.collect(rows, artifacts)).encode())
+    unasked = line.artifacts["samples"].manifest.facts.get("unasked", 0)
+    return Result(dataset=dataset, report=page, summary=summary, unasked=unasked)
 
 
 def _evidence(artifacts: list[Artifact[Any]]) -> Iterator[Rejection]:
@@ -216,9 +296,7 @@ def _evidence(artifacts: list[Artifact[Any]]) -> Iterator[Rejection]:
             yield from artifact.rejections()
 
 
-def summarise(
-    recipe: Recipe, counts: list[StageCount], rows: Artifact[Sample], artifacts: list[Artifact[Any]]
-) -> Summary:
+def summarise(recipe: Recipe, rows: Artifact[Sample], artifacts: list[Artifact[Any]]) -> Summary:
     """Gather the figures of a finished run."""
     samples = next(a for a in artifacts if a.manifest.stage == "samples")
     prompt_tokens, completion_tokens = (
@@ -230,7 +308,7 @@ def summarise(
         recipe=to_yaml(recipe),
         strategy=recipe.strategy.name,
         teacher=recipe.teacher.model if recipe.teacher and recipe.strategy.needs_teacher else "",
-        stages=tuple(counts),
+        stages=tuple(count_stage(a, STAGES[a.manifest.stage][1]) for a in artifacts),
         rows=rows.manifest.rows,
         languages=count_column(rows, "language"),
         licenses=count_column(rows, "license"),
@@ -270,6 +348,6 @@ def progress_of(folder: RunFolder) -> list[tuple[str, str, int, int]]:
             rows.append((stage, "under way", kept, rejected))
         elif manifest is not None:
             rows.append((stage, "done", manifest.rows, manifest.rejected))
-        else:
+        elif stage not in FOR_TARGETS:
             rows.append((stage, "-", 0, 0))
     return rows

@@ -43,6 +43,7 @@ class Recipe:
     corpora        where code comes from, read in this order
     strategy       how a sample is made from a seed
     teacher        who answers its prompts; none is needed for `comment_pairs`
+    target         how many rows to publish: seeds are asked about until there are so many; None asks about all
     """
 
     name: str = "magicoder"
@@ -51,6 +52,7 @@ class Recipe:
     seeds: Seeds = field(default_factory=Seeds)
     strategy: Annotated[Strategy, Family("strategies")] = field(default_factory=CommentPairs)
     teacher: Annotated[LLM | None, Family("llms")] = None
+    target: int | None = None
     generate: Generate = field(default_factory=Generate)
     clean: Clean = field(default_factory=Clean)
     decontaminate: Decontaminate = field(default_factory=Decontaminate)
@@ -64,6 +66,8 @@ class Recipe:
         """
         if not self.corpora:
             raise RecipeError("the recipe names no corpora; add one under `corpora:`, or give --source PATH")
+        if self.target is not None and self.target < 1:
+            raise RecipeError(f"target is {self.target}; it must be at least 1, or absent for all rows")
         if self.strategy.needs_teacher and self.teacher is None:
             raise RecipeError(
                 f"strategy {self.strategy.name} needs a teacher; give --llm MODEL [--base-url URL], add `teacher:` to "
@@ -211,22 +215,27 @@ def _listed(known: list[str]) -> str:
     return f"; there are: {', '.join(known)}"
 
 
-def to_yaml(recipe: Recipe) -> str:
-    """Return the recipe as YAML, every field written out. Absolute paths are cut to their last part: what is published
-    says what was read, not where a person keeps it.
+def to_yaml(recipe: Recipe, *, private: bool = False) -> str:
+    """Return the recipe as YAML, every field that decides the result written out.
+
+    Absolute paths are cut to their last part: what is published says what was read, not where a person keeps it.
+    `private` writes everything as it is, for the run folder.
     """
-    return yaml.safe_dump(_plain(recipe), sort_keys=False, allow_unicode=True, width=100)
+    return yaml.safe_dump(_plain(recipe, private=private), sort_keys=False, allow_unicode=True, width=100)
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Any, *, private: bool) -> Any:
     if is_dataclass(value) and not isinstance(value, type):
-        plain = {f.name: _plain(getattr(value, f.name)) for f in fields(value) if f.metadata.get("identity", True)}
+        shown = [f.name for f in fields(value) if private or f.metadata.get("identity", True)]
+        plain = {name: _plain(getattr(value, name), private=private) for name in shown}
         family = _family_of(value)
         return {family: plain} if family else plain
     if isinstance(value, Mapping):
-        return {str(k): _plain(v) for k, v in value.items()}
+        return {str(k): _plain(v, private=private) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(v) for v in value]
+        return [_plain(v, private=private) for v in value]
+    if private:
+        return value
     if isinstance(value, str) and value.startswith(("/", "~")) and len(value) > 1:
         return f"…/{os.path.basename(value.rstrip('/'))}"  # noqa: PTH119 - not a path of this machine
     return value

@@ -7,7 +7,7 @@ killed run pays again at most for what was in flight, and a run made again pays 
 import itertools
 import random
 from collections import deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -22,16 +22,23 @@ from magicoder.store import Artifact, Writer, account
 
 STAGE: Final = "samples"
 OVER_BUDGET: Final = "over_budget"
-"""The reason of seeds that were not asked about because the money was spent."""
+NOT_IN_JOURNAL: Final = "not_in_journal"
+UNASKED: Final = (OVER_BUDGET, NOT_IN_JOURNAL)
+"""The reasons of seeds that were not asked about: the money was spent, or nothing was to be asked."""
+
+
+Turns = Generator[Prompt, Completion, Sequence[Sample | Rejection]]
+"""A strategy at work."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What became of one seed: samples, or why there are none."""
+    """What became of one seed: samples, or why there are none. `lost` says which samples it did not give, and why."""
 
     seed: Seed
     samples: tuple[Sample, ...] = ()
     rejection: Rejection | None = None
+    lost: tuple[Rejection, ...] = ()
 
 
 LOOK_UP: Final = 256
@@ -48,6 +55,7 @@ class Desk:
 
     purse    a cap on spending, None for none
     folder   where a session may keep what must survive a crash
+    ask      False: go by the journal alone
     stop     asked now and then; when it answers True, what is in flight is waited for and the stage ends
     """
 
@@ -55,6 +63,7 @@ class Desk:
     journal: Journal
     purse: Purse | None = None
     folder: Path | None = None
+    ask: bool = True
     stop: Callable[[], bool] = _goes_on
 
 
@@ -80,14 +89,14 @@ class Generate:
     ) -> None:
         """Write one part of samples for each part of seeds; rows stand in the order of their seeds.
 
-        The manifest's facts count the seeds that got no answer: `unasked` because the purse was empty (a later run
-        asks about them), `failed` because the endpoint did not answer them (`magicoder retry` asks again).
+        The manifest's facts count the seeds without an answer: `unasked` because the purse was empty or nothing was to
+        be asked (a later run asks about them), `failed` because the endpoint gave none (`magicoder retry` asks again).
 
         Raises:
             TeacherError: the endpoint fails as a whole; run again to go on.
             Interrupted: `stop()` became true; what was in flight has been waited for and kept.
         """
-        if any(r.reason == OVER_BUDGET for index in range(out.done) for r in out.rejections_of_part(index)):
+        if any(r.reason in UNASKED for index in range(out.done) for r in out.rejections_of_part(index)):
             out.restart()  # there may be money now, and what is in the journal costs nothing
         out.progress.expect(seeds.manifest.rows, "seeds")
         indices = range(out.done, seeds.part_count)
@@ -111,7 +120,7 @@ class Generate:
                 _publish(out, outcomes)
         out.add_facts(_unanswered(out))
 
-    def start(self, strategy: Strategy, seed: Seed) -> Generator[Prompt, Completion, list[Sample]]:
+    def start(self, strategy: Strategy, seed: Seed) -> Turns:
         """Begin a seed's dialogue."""
         return strategy.write(seed, random.Random(f"{self.random_seed}:{seed.id}"))
 
@@ -131,20 +140,20 @@ def _publish(out: Writer[Sample], outcomes: list[Outcome]) -> None:
     rejections = [o.rejection for o in outcomes if o.rejection is not None]
     kept = dict.fromkeys(s.seed_id for s in rows)
     account((o.seed.id for o in outcomes), list(kept), (r.id for r in rejections))
-    out.write(rows, rejections)
+    out.write(rows, [r for o in outcomes for r in (*o.lost, o.rejection) if r is not None])
 
 
 def _unanswered(out: Writer[Sample]) -> dict[str, int]:
     """Count the seeds without an answer, from what is written, so that resuming changes nothing."""
     reasons = [r.reason for i in range(out.done) for r in out.rejections_of_part(i) if r.retryable]
-    unasked = reasons.count(OVER_BUDGET)
+    unasked = sum(reason in UNASKED for reason in reasons)
     return {"unasked": unasked, "failed": len(reasons) - unasked}
 
 
 class Dialogue:
     """One seed's conversation: its strategy's generator, the tokens it has used, and what came of it."""
 
-    def __init__(self, seed: Seed, turns: Generator[Prompt, Completion, list[Sample]]) -> None:
+    def __init__(self, seed: Seed, turns: Turns) -> None:
         self.seed = seed
         self.turns = turns
         self.prompt: Prompt | None = None
@@ -157,28 +166,37 @@ class Dialogue:
         if completion is not None:
             self.prompt_tokens += completion.prompt_tokens
             self.completion_tokens += completion.completion_tokens
+        return self._resume(lambda: next(self.turns) if completion is None else self.turns.send(completion))
+
+    def give_up(self, failure: Failure) -> Prompt | None:
+        """Tell the strategy what came instead of an answer: it ends with what it has, or goes on with a prompt."""
+        unanswered = Unusable(failure.reason, failure.detail, retryable=True)
+        return self._resume(lambda: self.turns.throw(unanswered))
+
+    def _resume(self, step: Callable[[], Prompt]) -> Prompt | None:
         try:
-            self.prompt = next(self.turns) if completion is None else self.turns.send(completion)
+            self.prompt = step()
         except StopIteration as end:
             self.prompt = None
             self.outcome = self._finished(end.value)
         except Unusable as e:
             self.prompt = None
-            self.outcome = self._rejected(e.reason, e.detail, e.text)
+            self.outcome = self._rejected(e.reason, e.detail, e.text, retryable=e.retryable)
         return self.prompt
 
-    def give_up(self, failure: Failure) -> None:
-        """End with what came instead of an answer."""
-        self.turns.close()
-        self.outcome = self._rejected(failure.reason, failure.detail, retryable=True)
-
-    def _finished(self, samples: list[Sample]) -> Outcome:
-        if not samples:
+    def _finished(self, made: Sequence[Sample | Rejection]) -> Outcome:
+        samples = [one for one in made if isinstance(one, Sample)]
+        lost = [one for one in made if isinstance(one, Rejection)]
+        if not made:
             return self._rejected("no_samples", "the strategy returned no sample")
+        if not samples:  # the last thing that went wrong stands for the seed
+            last = lost.pop()
+            outcome = self._rejected(last.reason, last.detail, last.text, retryable=last.retryable)
+            return replace(outcome, lost=tuple(lost))
         # A dialogue is paid for once, however many samples it gives: the first one carries its tokens.
         first = replace(samples[0], prompt_tokens=self.prompt_tokens, completion_tokens=self.completion_tokens)
         rest = (replace(s, prompt_tokens=0, completion_tokens=0) for s in samples[1:])
-        return Outcome(seed=self.seed, samples=(first, *rest))
+        return Outcome(seed=self.seed, samples=(first, *rest), lost=tuple(lost))
 
     def _rejected(self, reason: str, detail: str, text: str = "", *, retryable: bool = False) -> Outcome:
         rejection = Rejection(
@@ -224,10 +242,8 @@ class _Driver:
     def note(self) -> str:
         """Say what a watcher wants to know beside the bar."""
         parts = [f"{self.asked} asked", f"{self.found} from the journal", f"{self.paid_tokens:,} tokens paid"]
-        for teller in (self.desk.purse, self.session):
-            if note := getattr(teller, "note", ""):
-                parts.append(note)
-        return ", ".join(parts)
+        parts += [getattr(teller, "note", "") for teller in (self.desk.purse, self.session)]
+        return ", ".join(filter(None, parts))
 
     def outcomes(self, seeds: Artifact[Seed], indices: range) -> Iterator[Outcome]:
         """Yield one outcome a seed, in order."""
@@ -284,6 +300,8 @@ class _Driver:
         return _Request(key=name, body=body, prompt=dialogue.prompt, dialogues=[dialogue])
 
     def _send(self) -> None:
+        while self.waiting and not self.desk.ask:
+            self._give_up(self.waiting[0], Failure(reason=NOT_IN_JOURNAL, detail="nothing was to be asked"))
         if self.waiting and self.session is None:
             # Opened at the first miss: a run that the journal can answer needs neither key nor server.
             self.session = self.stack.enter_context(self.desk.teacher.open(self.desk.purse, self.desk.folder))
@@ -305,7 +323,8 @@ class _Driver:
             self.waiting.popleft()
         del self.by_key[request.key]
         for dialogue in request.dialogues:
-            dialogue.give_up(failure)
+            if dialogue.give_up(failure) is not None:
+                self.asking.append(dialogue)
 
     def _collect(self) -> None:
         assert self.session is not None
