@@ -54,10 +54,14 @@ class Interrupted(MagicoderError):  # noqa: N818 - not an error, an end
 
 
 class Unusable(Exception):  # noqa: N818 - a verdict on a seed, not an error of the program
-    """A seed gives no sample. `reason` is a word for a table, `text` the raw answer, kept for the user."""
+    """A seed gives no sample. `reason` is a word for a table, `text` the raw answer, kept for the user.
 
-    def __init__(self, reason: str, detail: str = "", text: str = "") -> None:
+    `retryable`: the teacher gave no answer, and asking again may help.
+    """
+
+    def __init__(self, reason: str, detail: str = "", text: str = "", *, retryable: bool = False) -> None:
         super().__init__(reason)
         self.reason = reason
         self.detail = detail
         self.text = text
+        self.retryable = retryable

@@ -8,12 +8,12 @@ never in `__init__`. A field that cannot change a result (concurrency, timeouts)
 """
 
 import random
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import ClassVar, Final, Protocol, TypeVar
 
-from magicoder.records import Completion, Failure, Program, Prompt, RawDocument, Sample, Seed, Task, Verdict
+from magicoder.records import Completion, Failure, Program, Prompt, RawDocument, Rejection, Sample, Seed, Task, Verdict
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -116,13 +116,15 @@ class Strategy(Protocol):
 
     name: ClassVar[str]
     seed_kind: ClassVar[str]
-    """Which seeds it wants: `window` or `function`."""
+    """Which seeds it wants: `window`, `function` or `instruction`."""
     needs_teacher: ClassVar[bool]
 
-    def write(self, seed: Seed, rng: random.Random) -> Generator[Prompt, Completion, list[Sample]]:
+    def write(self, seed: Seed, rng: random.Random) -> Generator[Prompt, Completion, Sequence[Sample | Rejection]]:
         """Yield prompts, be resumed with their completions, return the samples.
 
-        `rng` depends on the recipe's random seed and the seed's id only.
+        `rng` depends on the recipe's random seed and the seed's id only. Where no answer comes, `Unusable` is raised
+        at the `yield`; a strategy that catches it can still return what it has. A sample that it wanted to make but
+        could not stands in the list as a `Rejection.from_seed`.
 
         Raises:
             Unusable: this seed gives no sample; reason, detail and the raw answer become a Rejection.

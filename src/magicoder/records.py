@@ -197,6 +197,7 @@ class Sample:
 class Rejection:
     """A record that a stage did not pass on. `reason` is a word for a table; `text` keeps raw teacher answers.
 
+    id           what was rejected; of a seed that gave some samples but not all: what the missing one would be called
     The tokens are what was paid for nothing. `retryable`: no answer came, so that asking again may help.
     """
 
@@ -209,6 +210,29 @@ class Rejection:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     retryable: bool = False
+
+    @classmethod
+    def from_seed(
+        cls,
+        seed: Seed,
+        *,
+        strategy: str,
+        ordinal: int,
+        reason: str,
+        detail: str = "",
+        text: str = "",
+        retryable: bool = False,
+    ) -> "Rejection":
+        """Say why the `ordinal`-th sample of `strategy` was not made from `seed`; see `Sample.from_seed`."""
+        return cls(
+            id=f"{seed.id}/{strategy}[{ordinal}]",
+            stage="samples",
+            reason=reason,
+            detail=detail,
+            language=seed.language,
+            text=text,
+            retryable=retryable,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

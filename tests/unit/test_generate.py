@@ -12,7 +12,7 @@ import pytest
 from magicoder.engines.local import Local
 from magicoder.errors import Interrupted, TeacherError, Unusable
 from magicoder.journal import Journal
-from magicoder.records import Completion, Failure, Message, Prompt, Sample, Seed
+from magicoder.records import Completion, Failure, Message, Prompt, Rejection, Sample, Seed
 from magicoder.stages.generate import Desk, Generate
 from magicoder.store import Artifact, RunFolder
 
@@ -273,3 +273,44 @@ def test_what_settling_frees_is_used_before_anybody_is_turned_away(runs: Runs) -
 def test_failed_seeds_are_counted_for_retry(runs: Runs) -> None:
     artifact = runs(Teacher(fail={"line 2": "server_error"}, truncate=frozenset({"line 5"})))
     assert artifact.manifest.facts == {"unasked": 0, "failed": 1}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ThreeRounds(TwoTurns):
+    """Makes a sample of each of three answers, and keeps what it has when one does not come."""
+
+    def write(self, seed: Seed, rng: random.Random) -> Generator[Prompt, Completion, list[Sample | Rejection]]:
+        made: list[Sample | Rejection] = []
+        for ordinal in range(3):
+            name = {"strategy": self.name, "ordinal": ordinal}
+            try:
+                answer = yield prompt(f"{seed.text} round {ordinal}")
+                if answer.finish_reasons[0] == "length":
+                    raise Unusable("truncated", text=answer.texts[0])
+                made.append(Sample.from_seed(seed, instruction="q", response="a", completion=answer, **name))
+            except Unusable as e:
+                made.append(Rejection.from_seed(seed, reason=e.reason, text=e.text, retryable=e.retryable, **name))
+        return made
+
+
+def test_a_seed_keeps_its_good_rounds_and_each_lost_one_has_an_id_and_a_reason(runs: Runs) -> None:
+    teacher = Teacher(fail={"line 2 round 0": "timeout"}, truncate=frozenset({"line 5 round 2"}))
+    artifact = runs(teacher, strategy=ThreeRounds())
+    assert artifact.manifest.rows == 23 * 3 - 2
+    lost = {r.id: r for r in artifact.rejections()}
+    assert set(lost) == {"d2#L1/two_turns[0]", "d5#L1/two_turns[2]"}
+    assert (lost["d2#L1/two_turns[0]"].reason, lost["d2#L1/two_turns[0]"].retryable) == ("timeout", True)
+    assert (lost["d5#L1/two_turns[2]"].text, lost["d5#L1/two_turns[2]"].retryable) == ("LINE 5 ROUND 2", False)
+    paid = sum(r.completion_tokens for r in artifact) + sum(r.completion_tokens for r in lost.values())
+    assert paid == 3 * len(teacher.paid)
+
+
+def test_a_seed_without_any_sample_is_rejected_once_under_its_own_id_and_keeps_every_reason(runs: Runs) -> None:
+    teacher = Teacher(fail={"line 4 round 0": "timeout"}, truncate=frozenset({"line 4 round 1", "line 4 round 2"}))
+    artifact = runs(teacher, strategy=ThreeRounds())
+    lost = [(r.id, r.reason, r.text, r.prompt_tokens) for r in artifact.rejections()]
+    assert lost == [
+        ("d4#L1/two_turns[0]", "timeout", "", 0),
+        ("d4#L1/two_turns[1]", "truncated", "LINE 4 ROUND 1", 0),
+        ("d4#L1", "truncated", "LINE 4 ROUND 2", 4),
+    ]
