@@ -1,11 +1,17 @@
 """Identities derived from values: nothing that decides a result can be forgotten, because nothing is listed by hand."""
 
 import hashlib
+import platform
 from dataclasses import fields, is_dataclass
 from enum import Enum
-from typing import Any
+from functools import cache
+from importlib import metadata
+from typing import Any, Final
 
 import orjson
+
+_DECIDING: Final = ("ahocorasick", "license-expression", "magicoder", "pathspec", "rensa", "tree-sitter")
+"""Beginnings of the names of packages that decide what is kept and what is not."""
 
 
 def canonical(value: Any) -> Any:
@@ -23,7 +29,11 @@ def canonical(value: Any) -> Any:
         return {str(k): canonical(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
         return [canonical(v) for v in value]
-    if value is None or isinstance(value, (str, int, float, bool)):
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()  # a path may hold bytes that are no text
+    if isinstance(value, int) and value.bit_length() > 63:
+        return str(value)
+    if value is None or isinstance(value, (int, float, bool)):
         return value
     raise TypeError(f"{value!r} has no canonical form")
 
@@ -42,3 +52,15 @@ def digest_bytes(data: bytes) -> str:
 def number(text: str, bits: int = 31) -> int:
     """Return a stable non-negative integer below 2**bits drawn from `text`."""
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> (64 - bits)
+
+
+@cache
+def software() -> dict[str, str]:
+    """Return the versions of Python, of this package and of those whose code decides results: parsers, hashes, rules.
+
+    What they made with other versions is made again rather than mixed.
+    """
+    names = {name.lower().replace("_", "-") for d in metadata.distributions() if (name := d.name)}
+    deciding = sorted(name for name in names if name.startswith(_DECIDING))
+    python = ".".join(platform.python_version_tuple()[:2])  # its Unicode tables and random draws
+    return {"python": python, **{name: metadata.version(name) for name in deciding}}

@@ -19,10 +19,10 @@ from magicoder.fingerprint import digest
 from magicoder.journal import Journal
 from magicoder.protocols import Corpus, Engine
 from magicoder.recipe import Recipe, to_yaml
-from magicoder.records import Document, RawDocument, Rejection, Sample, Seed
+from magicoder.records import Document, RawDocument, Sample, Seed
 from magicoder.stages.choose import Choose
 from magicoder.stages.generate import Desk
-from magicoder.store import Artifact, Manifest, Progress, RunFolder, Silent, Writer, write_atomic
+from magicoder.store import Artifact, Manifest, Progress, RunFolder, Silent, Writer
 from magicoder.summary import StageCount, Summary, count_column, count_stage, sum_column
 from magicoder.web import report
 
@@ -278,22 +278,18 @@ def _finish(line: Line, rows: Artifact[Sample]) -> Result:
     artifacts = list(line.artifacts.values())
     recipe, folder = line.recipe, line.folder
     summary = summarise(recipe, rows, artifacts)
+    screened = [a for a in artifacts if a.manifest.stage in ("screened", "decontaminated")]
     dataset, _ = folder.publish_folder(
         "dataset",
-        lambda place: recipe.export.run(rows, place, summary, _evidence(artifacts)),
+        lambda place: recipe.export.run(rows, place, summary, (r for a in screened for r in a.rejections())),
         settings=[recipe.export, recipe.name],
-        inputs=[rows.manifest.content, digest(summary)],
+        # What was rejected is published too, and no content digest covers it: the keys say what it was made from.
+        inputs=[rows.manifest.content, digest(summary), *(a.manifest.key for a in screened)],
     )
     page = folder.path / "report.html"
-    write_atomic(page, report.render(summary, report.collect(rows, artifacts)).encode())
+    folder.write(page.name, report.render(summary, report.collect(rows, artifacts)).encode())
     unasked = line.artifacts["samples"].manifest.facts.get("unasked", 0)
     return Result(dataset=dataset, report=page, summary=summary, unasked=unasked)
-
-
-def _evidence(artifacts: list[Artifact[Any]]) -> Iterator[Rejection]:
-    for artifact in artifacts:
-        if artifact.manifest.stage in ("screened", "decontaminated"):
-            yield from artifact.rejections()
 
 
 def summarise(recipe: Recipe, rows: Artifact[Sample], artifacts: list[Artifact[Any]]) -> Summary:
@@ -340,12 +336,10 @@ def empty_because(summary: Summary) -> str:
 def progress_of(folder: RunFolder) -> list[tuple[str, str, int, int]]:
     """Return stage, state (`done`, `under way`, `-`), rows kept and rejected, for every stage in order."""
     rows = []
-    for stage, (record, _) in STAGES.items():
-        building = folder.path / f"{stage}.building"
-        manifest = folder.manifest(stage)
-        if building.exists():
-            kept, rejected = Writer(building, stage, record).counts()
-            rows.append((stage, "under way", kept, rejected))
+    for stage in STAGES:
+        under_way, manifest = folder.under_way(stage), folder.manifest(stage)
+        if under_way is not None:
+            rows.append((stage, "under way", *under_way))
         elif manifest is not None:
             rows.append((stage, "done", manifest.rows, manifest.rejected))
         elif stage not in FOR_TARGETS:

@@ -51,12 +51,17 @@ def _data_type(hint: Any) -> pa.DataType:
 
 
 def to_table(record: type[R], rows: Iterable[R]) -> pa.Table:
-    """Return `rows` as a table in the schema of `record`; the rows must be flat (no nested records)."""
+    """Return `rows` as a table in the schema of `record`; the rows must be flat (no nested records).
+
+    Raises:
+        AssertionError: a field is None that may not be; also under `python -O`.
+    """
     schema = schema_of(record)
     items = list(rows)
     columns = [pa.array([getattr(r, f.name) for r in items], type=f.type) for f in schema]
     for column, f in zip(columns, schema, strict=True):
-        assert f.nullable or not column.null_count, f"{record.__name__}.{f.name} is None in a row"
+        if column.null_count and not f.nullable:
+            raise AssertionError(f"{record.__name__}.{f.name} is None in a row")
     return pa.Table.from_arrays(columns, schema=schema)
 
 

@@ -12,6 +12,7 @@ key on `content`, so a stage that is made again with an equal result invalidates
 
 import errno
 import fcntl
+import hashlib
 import os
 import shutil
 from collections import Counter
@@ -19,7 +20,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, BinaryIO, Generic, Protocol, TypeVar
 
 import orjson
 import pyarrow as pa
@@ -27,7 +28,7 @@ import pyarrow.parquet as pq
 
 from magicoder import __version__
 from magicoder.errors import StoreError
-from magicoder.fingerprint import digest, digest_bytes
+from magicoder.fingerprint import digest, software
 from magicoder.records import Rejection
 from magicoder.schema import from_table, schema_of, to_table
 
@@ -113,9 +114,7 @@ class Writer(Generic[R]):
         self.stage = stage
         self.record = record
         (folder / "rejected").mkdir(parents=True, exist_ok=True)
-        self.done = 0
-        while (folder / _part_name(self.done)).exists():
-            self.done += 1
+        self.done = _whole_parts(folder)
         self._facts: dict[str, Any] = {}
 
     def write(self, rows: list[R], rejections: list[Rejection]) -> None:
@@ -143,22 +142,14 @@ class Writer(Generic[R]):
         """Return what was rejected with a part that is already written."""
         return list(_read(self.folder / "rejected" / _part_name(index), Rejection))
 
-    def counts(self) -> tuple[int, int]:
-        """Return how many rows and rejections the parts written so far hold."""
-        names = [_part_name(i) for i in range(self.done)]
-        return (
-            sum(pq.read_metadata(self.folder / n).num_rows for n in names),
-            sum(pq.read_metadata(self.folder / "rejected" / n).num_rows for n in names),
-        )
-
     def manifest(self, key: str) -> Manifest:
         """Return what the parts written so far amount to."""
         names = [_part_name(i) for i in range(self.done)]
-        rows, rejected = self.counts()
+        rows, rejected = _count(self.folder, self.done)
         return Manifest(
             stage=self.stage,
             key=key,
-            content=digest([digest_bytes((self.folder / n).read_bytes()) for n in names]),
+            content=digest([_digest_file(self.folder / n) for n in names]),
             record=self.record.__name__,
             rows=rows,
             rejected=rejected,
@@ -168,10 +159,15 @@ class Writer(Generic[R]):
 
 
 def account(inputs: Iterable[str], kept: Iterable[str], rejected: Iterable[str]) -> None:
-    """Assert that every input id went one way, kept or rejected, exactly once: our own invariant, in every stage."""
+    """Check that every input id went one way, kept or rejected, exactly once: our own invariant, in every stage.
+
+    Raises:
+        AssertionError: an id was lost or doubled; also under `python -O`.
+    """
     went_in, came_out = Counter(inputs), Counter(kept)
     came_out.update(rejected)
-    assert went_in == came_out, f"ids lost or doubled: {list((went_in - came_out) + (came_out - went_in))[:3]}"
+    if went_in != came_out:
+        raise AssertionError(f"ids lost or doubled: {list((went_in - came_out) + (came_out - went_in))[:3]}")
 
 
 class RunFolder:
@@ -196,15 +192,20 @@ class RunFolder:
         try:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
+            except BlockingIOError:
                 holder = os.read(lock, 32).decode().strip() or "unknown"
                 raise StoreError(
                     f"{path} is in use by another magicoder run (process {holder}); wait for it, or use another --out"
                 ) from None
-            os.ftruncate(lock, 0)
-            os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+            except OSError as e:
+                raise StoreError(
+                    f"{path} cannot be locked ({e.strerror}); give a folder on a local disk with --out"
+                ) from e
             folder = cls(path)
-            folder.check_layout()
+            with explained(path):
+                os.ftruncate(lock, 0)
+                os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+                folder.check_layout()
             yield folder
         finally:
             os.close(lock)
@@ -228,26 +229,50 @@ class RunFolder:
                     f"{__version__} (layout {LAYOUT}): use another --out, or install magicoder=={version}"
                 )
             return
-        if any(p.name != ".lock" for p in self.path.iterdir()):
+        if any(p.name not in (".lock", "run.json.partial") for p in self.path.iterdir()):
             raise StoreError(f"{self.path} holds files but is not a run folder; give an empty folder with --out")
         self.write_json("run.json", {"layout": LAYOUT, "magicoder": __version__})
 
+    def write(self, name: str, data: bytes) -> None:
+        """Write a small file atomically.
+
+        Raises:
+            StoreError: the disk is full or read-only.
+        """
+        with explained(self.path):
+            write_atomic(self.path / name, data)
+
     def write_json(self, name: str, value: Any) -> None:
-        """Write a small JSON file atomically."""
-        write_atomic(self.path / name, orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS) + b"\n")
+        """Write a small JSON file atomically; raises as `write`."""
+        self.write(name, _json(value))
 
     def manifest(self, stage: str) -> Manifest | None:
-        """Return the manifest of a published stage, None if it is not there."""
+        """Return the manifest of a published stage, None if it is not there.
+
+        Raises:
+            StoreError: it is damaged.
+        """
         path = self.path / stage / "manifest.json"
-        if not path.exists():
+        try:
+            raw = orjson.loads(path.read_bytes())
+            return Manifest(**{**raw, "parts": tuple(raw["parts"])})
+        except FileNotFoundError:
             return None
-        raw = orjson.loads(path.read_bytes())
-        return Manifest(**{**raw, "parts": tuple(raw["parts"])})
+        except (orjson.JSONDecodeError, KeyError, TypeError) as e:
+            raise StoreError(f"{path} is damaged ({e}); delete {path.parent} and run again") from e
 
     def artifact(self, stage: str, record: type[R]) -> Artifact[R] | None:
         """Return a published stage, None if it is not there."""
         manifest = self.manifest(stage)
         return None if manifest is None else Artifact(self.path / stage, record, manifest)
+
+    def under_way(self, stage: str) -> tuple[int, int] | None:
+        """Return how many rows and rejections an unfinished build holds, None if there is no such build."""
+        building = self.path / f"{stage}.building"
+        try:
+            return _count(building, _whole_parts(building)) if building.exists() else None
+        except FileNotFoundError:  # published by another process as we looked
+            return None
 
     def publish(
         self,
@@ -267,21 +292,19 @@ class RunFolder:
         `settings` (fingerprinted whole) and `inputs` (the content digests of what is read) make the key: if the
         published artifact has it, nothing is done; if an interrupted build has it, `build` goes on with that one.
         """
-        key = digest([LAYOUT, stage, str(schema_of(record)), settings, inputs])
+        key = digest([LAYOUT, software(), stage, str(schema_of(record)), settings, inputs])
         found = self.artifact(stage, record)
         if found is not None and found.manifest.key == key and not redo(found.manifest):
             return found, False
         building = self.path / f"{stage}.building"
         with explained(self.path):
-            _claim(building, key)
-            writer = Writer(building, stage, record, progress)
-            build(writer)
-            manifest = writer.manifest(key)
-            write_atomic(
-                building / "manifest.json",
-                orjson.dumps(manifest, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS) + b"\n",
-            )
-            (building / "key").unlink()
+            whole = self.manifest(building.name)  # of a build that was killed after its last word
+            if whole is None or whole.key != key or redo(whole):
+                _claim(building, key)
+                writer = Writer(building, stage, record, progress)
+                build(writer)
+                write_atomic(building / "manifest.json", _json(writer.manifest(key)))
+            (building / "key").unlink(missing_ok=True)
             swap(building, self.path / stage)
         made = self.artifact(stage, record)  # read back: a run that finds it must see the very same
         assert made is not None
@@ -294,7 +317,7 @@ class RunFolder:
 
         Its key stands in `<name>.json` beside it, so that the folder holds nothing of ours.
         """
-        key = digest([LAYOUT, name, settings, inputs])
+        key = digest([LAYOUT, software(), name, settings, inputs])
         place, marker = self.path / name, self.path / f"{name}.json"
         if place.is_dir() and marker.exists() and orjson.loads(marker.read_bytes()).get("key") == key:
             return place, False
@@ -304,16 +327,40 @@ class RunFolder:
                 shutil.rmtree(building)
             building.mkdir()
             build(building)
+            _sync_tree(building)
             marker.unlink(missing_ok=True)
+            _sync(self.path)  # the old key must not come back beside the new folder
             swap(building, place)
-            self.write_json(marker.name, {"key": key})
+            write_atomic(marker, _json({"key": key}))
         return place, True
 
 
+def _whole_parts(building: Path) -> int:
+    """Return how many parts are there, each with its rejections, before the first that is not."""
+    done = 0
+    while all((place / _part_name(done)).exists() for place in (building, building / "rejected")):
+        done += 1
+    return done
+
+
+def _count(folder: Path, parts: int) -> tuple[int, int]:
+    """Return how many rows and rejections the first `parts` parts hold."""
+    rows, rejected = (
+        sum(pq.read_metadata(place / _part_name(i)).num_rows for i in range(parts))
+        for place in (folder, folder / "rejected")
+    )
+    return rows, rejected
+
+
 def _claim(building: Path, key: str) -> None:
-    """Keep an interrupted build made from the same key; throw away any other."""
-    marker = building / "key"
-    if building.exists() and not (marker.exists() and marker.read_text() == key):
+    """Keep an unfinished build made from the same key; throw away any other."""
+    marker, manifest = building / "key", building / "manifest.json"
+    unfinished = marker.exists() and not manifest.exists()
+    if building.exists() and not (unfinished and marker.read_text() == key):
+        # Its names first: what a kill leaves of it must not pass for a build.
+        marker.unlink(missing_ok=True)
+        manifest.unlink(missing_ok=True)
+        _sync(building)
         shutil.rmtree(building)
     building.mkdir(parents=True, exist_ok=True)
     for leftover in building.rglob("*.partial"):
@@ -322,25 +369,66 @@ def _claim(building: Path, key: str) -> None:
 
 
 def swap(new: Path, place: Path) -> None:
-    """Put the finished folder `new` at `place`; a kill in between leaves either the old or the new one, whole."""
+    """Put the finished folder `new`, whose files are synced, at `place`.
+
+    A kill in between leaves `new` or `place` whole, and the old folder at `<place>.old` at worst.
+    """
     old = place.with_name(place.name + ".old")
     if old.exists():
         shutil.rmtree(old)
     if place.exists():
         place.rename(old)
     new.rename(place)
+    _sync(place.parent)
     if old.exists():
         shutil.rmtree(old)
 
 
-def write_atomic(path: Path, data: bytes) -> None:
-    """Write a file so that it is either absent or whole, also after a power cut."""
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """Write a file so that it is either as before or whole, also after a kill or a power cut."""
     partial = path.with_name(path.name + ".partial")
-    with partial.open("wb") as f:
+    try:
+        with partial.open("wb") as f:
+            yield f
+            f.flush()
+            os.fsync(f.fileno())
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+    _sync(path.parent)
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Write `data` to a file as `replacing` does."""
+    with replacing(path) as f:
         f.write(data)
-        f.flush()
-        os.fsync(f.fileno())
-    partial.replace(path)
+
+
+def _sync(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _sync_tree(folder: Path) -> None:
+    for path in folder.rglob("*"):
+        _sync(path)
+    _sync(folder)
+
+
+def _json(value: Any) -> bytes:
+    return orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE)
+
+
+def _digest_file(path: Path) -> str:
+    """Return 32 hex digits of BLAKE2b over a file."""
+    with path.open("rb") as f:
+        return hashlib.file_digest(f, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
 
 @contextmanager
@@ -366,17 +454,14 @@ def _part_name(index: int) -> str:
 
 
 def _write(path: Path, table: pa.Table) -> None:
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("wb") as f:
+    with replacing(path) as f:
         pq.write_table(table, f, compression="zstd", compression_level=3)
-        f.flush()
-        os.fsync(f.fileno())
-    partial.replace(path)
 
 
 def _read(path: Path, record: type[R]) -> Iterator[R]:
     try:
         table = pq.read_table(path)
-    except (pa.ArrowInvalid, FileNotFoundError) as e:
-        raise StoreError(f"{path} is missing or damaged ({e}); delete {path.parent} and run again") from e
+    except (pa.ArrowException, OSError) as e:
+        stage = path.parent.parent if path.parent.name == "rejected" else path.parent
+        raise StoreError(f"{path} is missing or damaged ({e}); delete {stage} and run again") from e
     return from_table(record, table, str(path))

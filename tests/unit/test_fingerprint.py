@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from magicoder.fingerprint import digest, number
+from magicoder.fingerprint import digest, number, software
 from magicoder.protocols import NOT_IDENTITY
 
 
@@ -51,3 +51,14 @@ def test_numbers_are_stable_and_within_their_bits() -> None:
     assert number("a", 31) == number("a", 31)
     assert all(0 <= number(str(i), 5) < 32 for i in range(200))
     assert len({number(str(i), 5) for i in range(500)}) == 32
+
+
+def test_what_json_cannot_hold_has_a_fingerprint_too() -> None:
+    assert digest("/code/\udcff") != digest("/code/\udcfe")
+    assert digest(10**30) != digest(10**31)
+
+
+def test_the_versions_of_what_decides_results_are_known() -> None:
+    found = software()
+    assert {"python", "magicoder", "rensa", "ahocorasick-rs", "tree-sitter", "tree-sitter-python"} <= set(found)
+    assert not {"click", "aiohttp", "pyarrow"} & set(found), "these decide no row"
