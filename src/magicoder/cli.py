@@ -1,12 +1,14 @@
 """The command line: commands and their texts, no logic. Everything heavy is imported by the command that needs it.
 
 Data go to stdout, progress to stderr. Exit codes: 0 done, 1 failed, 2 usage or recipe, 3 run folder, 4 teacher
-unavailable, 130 stopped by the user.
+unavailable, 5 budget reached, 130 stopped by the user.
 """
 
 import os
 import signal
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -17,8 +19,9 @@ from magicoder import __version__
 from magicoder.errors import MagicoderError, RecipeError
 
 if TYPE_CHECKING:
-    from magicoder.pipeline import Result
+    from magicoder.pipeline import Result, Surroundings
     from magicoder.recipe import Recipe
+    from magicoder.store import RunFolder
 
 FAMILIES = ("corpora", "strategies", "llms", "benchmarks", "languages")
 
@@ -52,56 +55,92 @@ def main() -> None:
     """
 
 
+def _options(*options: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Bundle options that several commands share."""
+
+    def bundled(command: Callable[..., None]) -> Callable[..., None]:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return bundled
+
+
+about_recipe = _options(
+    click.argument("recipe", required=False, type=click.Path(path_type=Path)),
+    click.option(
+        "--source",
+        "sources",
+        multiple=True,
+        metavar="SOURCE",
+        help="Code to read: a folder, a git checkout or bare repository (PATH#REVISION), an archive, a Parquet or "
+        "JSONL file, hf://OWNER/NAME, or `stdlib`. May be repeated.",
+    ),
+    click.option(
+        "--llm",
+        metavar="MODEL",
+        help="The teacher: a model of the endpoint, `mock` (offline), or `replay:FILE`. Default: none.",
+    ),
+    click.option(
+        "--base-url",
+        metavar="URL",
+        help="An OpenAI-compatible endpoint, e.g. http://localhost:8000/v1. The key is read from OPENAI_API_KEY.",
+    ),
+    click.option(
+        "--strategy",
+        metavar="NAME",
+        help="How samples are made (magicoder list strategies). "
+        "Default: oss_instruct with a teacher, else comment_pairs.",
+    ),
+    click.option(
+        "--language", "languages", multiple=True, metavar="NAME", help="Keep only this language. May be repeated."
+    ),
+    click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Read at most N files."),
+    click.option(
+        "--target", type=click.IntRange(min=1), metavar="N", help="Stop when there are N rows. Default: ask about all."
+    ),
+)
+
+about_place = _options(
+    click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="The run folder. Default: runs/NAME."),
+    click.option(
+        "--data",
+        envvar="MAGICODER_DATA",
+        metavar="DIR",
+        help="Folder with local benchmark files, to decontaminate against (docs/benchmarks.md). Also MAGICODER_DATA.",
+    ),
+)
+
+about_work = _options(
+    click.option(
+        "--workers",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="Processes. Default: one a core. Never changes the result.",
+    ),
+    click.option(
+        "--journal",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="Where paid answers are kept, shared by runs. Default: MAGICODER_HOME/journal.sqlite.",
+    ),
+    click.option("--json", "as_json", is_flag=True, help="Print the result as JSON."),
+    click.option("--quiet", "-q", is_flag=True, help="No progress."),
+)
+
+budget = click.option(
+    "--budget",
+    type=click.FloatRange(min=0),
+    metavar="USD",
+    help="A hard cap on what this run folder may spend, over all runs in it.",
+)
+
+
 @main.command()
-@click.argument("recipe", required=False, type=click.Path(path_type=Path))
-@click.option(
-    "--source",
-    "sources",
-    multiple=True,
-    metavar="SOURCE",
-    help="Code to read: a folder, a git checkout or bare repository (PATH#REVISION), an archive, a Parquet or "
-    "JSONL file, hf://OWNER/NAME, or `stdlib`. May be repeated.",
-)
-@click.option(
-    "--llm",
-    metavar="MODEL",
-    help="The teacher: a model of the endpoint, `mock` (offline), or `replay:FILE`. Default: none.",
-)
-@click.option(
-    "--base-url",
-    metavar="URL",
-    help="An OpenAI-compatible endpoint, e.g. http://localhost:8000/v1. The key is read from OPENAI_API_KEY.",
-)
-@click.option(
-    "--strategy",
-    metavar="NAME",
-    help="How samples are made (magicoder list strategies). Default: oss_instruct with a teacher, else comment_pairs.",
-)
-@click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="The run folder. Default: runs/NAME.")
-@click.option(
-    "--data",
-    envvar="MAGICODER_DATA",
-    metavar="DIR",
-    help="Folder with local benchmark files, to decontaminate against (docs/benchmarks.md). Also MAGICODER_DATA.",
-)
-@click.option(
-    "--language", "languages", multiple=True, metavar="NAME", help="Keep only this language. May be repeated."
-)
-@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Read at most N files.")
-@click.option(
-    "--workers",
-    type=click.IntRange(min=1),
-    metavar="N",
-    help="Processes. Default: one a core. Never changes the result.",
-)
-@click.option(
-    "--journal",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Where paid answers are kept, shared by runs. Default: MAGICODER_HOME/journal.sqlite.",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
-@click.option("--quiet", "-q", is_flag=True, help="No progress.")
+@about_recipe
+@about_place
+@budget
+@about_work
 def run(as_json: bool, quiet: bool, out: Path | None, **options: Any) -> None:
     """Make a dataset from RECIPE (a YAML file), or from --source without one.
 
@@ -110,43 +149,131 @@ def run(as_json: bool, quiet: bool, out: Path | None, **options: Any) -> None:
       magicoder run recipes/quickstart.yaml
       magicoder run --source ~/code/project --out runs/mine
       magicoder run --source code.parquet --llm qwen3-coder --base-url http://localhost:8000/v1
+      magicoder run recipe.yaml --budget 20 --target 1000
 
     Flags overrule the recipe. Ctrl-C waits for the answers in flight and keeps them; twice stops at once.
     """
+    recipe = _recipe(options)
+    _run(recipe, out or Path("runs") / recipe.name, options, as_json=as_json, quiet=quiet)
+
+
+@main.command()
+@about_recipe
+@about_place
+@click.option("--sample", type=click.IntRange(min=1), default=200, show_default=True, help="Seeds to rehearse.")
+@click.option("--tokenizer", metavar="FILE", help="A tokenizer.json, or the name of a tiktoken encoding.")
+@about_work
+def estimate(as_json: bool, quiet: bool, out: Path | None, sample: int, tokenizer: str | None, **options: Any) -> None:
+    """Say what a run would cost, without asking anybody.
+
+    Reads the code and draws the seeds as `run` does (the run goes on from there), rehearses some dialogues with
+    invented answers, and counts tokens. What the journal can answer already costs nothing.
+    """
     from magicoder import console
+    from magicoder.planning import forecast_cost
+
+    recipe = _recipe(options)
+    with _working(out or Path("runs") / recipe.name, options, quiet=quiet) as (folder, around):
+        forecast = forecast_cost(recipe, folder, around, sample=sample, vocabulary=tokenizer)
+    click.echo(_json(forecast) if as_json else console.forecast_text(forecast))
+
+
+@main.command()
+@about_recipe
+@about_place
+@click.option("-n", "count", type=click.IntRange(min=1), default=5, show_default=True, help="Seeds to try.")
+@about_work
+def preview(as_json: bool, quiet: bool, out: Path | None, count: int, **options: Any) -> None:
+    """Really make a few rows, and show prompt, raw answer, parse and verdict of each.
+
+    The answers are kept: the run itself will not ask for them again.
+    """
+    from magicoder import console
+    from magicoder.planning import preview as make
+
+    recipe = _recipe(options)
+    with _working(out or Path("runs") / recipe.name, options, quiet=quiet) as (folder, around):
+        shown = make(recipe, folder, around, count)
+    click.echo(_json(shown) if as_json else console.preview_text(shown))
+
+
+@main.command()
+@click.argument("folder", metavar="RUN", type=click.Path(path_type=Path))
+@budget
+@click.option("--data", envvar="MAGICODER_DATA", metavar="DIR", help="Folder with local benchmark files.")
+@about_work
+def retry(folder: Path, as_json: bool, quiet: bool, **options: Any) -> None:
+    """Ask again about the seeds of RUN that the endpoint did not answer, and make the rest again for free."""
+    _run(_recipe_of(folder), folder, options, as_json=as_json, quiet=quiet, retry=True)
+
+
+@main.command()
+@click.argument("folder", metavar="RUN", type=click.Path(path_type=Path))
+@click.option("--data", envvar="MAGICODER_DATA", metavar="DIR", help="Folder with local benchmark files.")
+@about_work
+def reparse(folder: Path, as_json: bool, quiet: bool, **options: Any) -> None:
+    """Read all answers of RUN once more and make the dataset again, asking nobody: free."""
+    _run(_recipe_of(folder), folder, options, as_json=as_json, quiet=quiet, reparse=True)
+
+
+def _recipe(options: dict[str, Any]) -> "Recipe":
     from magicoder.invocation import from_flags
 
-    chosen = from_flags(
-        options["recipe"], **{k: options[k] for k in ("sources", "llm", "base_url", "strategy", "languages", "limit")}
-    )
-    place = out or Path("runs") / chosen.name
-    watch = console.Watch(quiet=quiet)
-    try:
-        result = _run(chosen, place, watch, options)
-    finally:
-        watch.close()
+    names = ("sources", "llm", "base_url", "strategy", "languages", "limit", "target")
+    return from_flags(options["recipe"], **{name: options[name] for name in names})
+
+
+def _recipe_of(folder: Path) -> "Recipe":
+    from magicoder.pipeline import recipe_of
+
+    return recipe_of(_open(folder))
+
+
+def _run(recipe: "Recipe", place: Path, options: dict[str, Any], *, as_json: bool, quiet: bool, **how: bool) -> None:
+    """Make the dataset and say what came of it; exits with 5 where the budget was too small for all of it."""
+    from magicoder import console, pipeline
+
+    with _working(place, options, quiet=quiet, **how) as (folder, around):
+        result = pipeline.run(recipe, folder, around)
     if as_json:
         click.echo(_json({"dataset": str(result.dataset), "report": str(result.report), "summary": result.summary}))
     else:
         click.echo(console.summary_text(result.summary))
-        click.echo(_where(chosen, place, result, options))
+        click.echo(_where(recipe, place, result, options))
+    if result.unasked and not how.get("reparse"):
+        click.echo(f"the budget left no room for {result.unasked:,} seeds; a larger --budget asks about them", err=True)
+        sys.exit(5)
 
 
-def _run(recipe: "Recipe", place: Path, watch: Any, options: dict[str, Any]) -> "Result":
-    from magicoder import pipeline
+@contextmanager
+def _working(
+    place: Path, options: dict[str, Any], *, quiet: bool, **how: bool
+) -> "Iterator[tuple[RunFolder, Surroundings]]":
+    """Open the run folder and gather what the work needs."""
+    from magicoder import console
     from magicoder.engines.local import Local
+    from magicoder.pipeline import Surroundings
     from magicoder.store import RunFolder
 
-    workers = options["workers"] or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
-    around = pipeline.Surroundings(
-        engine=Local(workers=workers),
+    watch = console.Watch(quiet=quiet)
+    around = Surroundings(
+        engine=Local(workers=options["workers"] or _cores()),
         journal=options["journal"] or _home() / "journal.sqlite",
         data=options["data"],
+        budget_usd=options.get("budget"),
         watcher=watch,
         stop=_stop_on_signals(),
+        **how,
     )
-    with RunFolder.locked(place) as folder:
-        return pipeline.run(recipe, folder, around)
+    try:
+        with RunFolder.locked(place) as folder:
+            yield folder, around
+    finally:
+        watch.close()
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _where(recipe: "Recipe", place: Path, result: "Result", options: dict[str, Any]) -> str:
@@ -164,7 +291,7 @@ def _where(recipe: "Recipe", place: Path, result: "Result", options: dict[str, A
             "",
             "Not decontaminated: no benchmark files at hand; give their folder with --data (docs/benchmarks.md).",
         ]
-    if recipe.teacher is None:
+    if recipe.teacher is None and "sources" in options:
         again = " ".join([str(options["recipe"] or ""), *(f"--source {s}" for s in options["sources"])]).strip()
         lines += ["", "Next, the same code with an LLM as teacher (OSS-Instruct):"]
         lines += [f"  OPENAI_API_KEY=… magicoder run {again} --llm gpt-4o-mini --out {place}-oss"]
@@ -243,11 +370,11 @@ def trace(folder: Path, sample_id: str, journal: Path | None, as_json: bool) -> 
 
     Shows the snippet in its file, what the teacher was asked and answered, and what each stage decided.
     """
-    from magicoder.trace import conversation
     from magicoder.trace import trace as find
+    from magicoder.trace import turns_of
 
     found = find(_open(folder), sample_id)
-    found["conversation"] = conversation(_open(folder), sample_id, journal or _home() / "journal.sqlite")
+    found["conversation"] = turns_of(_open(folder), sample_id, journal or _home() / "journal.sqlite")
     if as_json:
         click.echo(_json(found))
         return

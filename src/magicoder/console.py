@@ -1,10 +1,17 @@
 """What a person sees in a terminal: progress on stderr, tables and summaries as plain text."""
 
+import itertools
+import shutil
 import sys
+import textwrap
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from magicoder.store import Progress
 from magicoder.summary import StageCount, Summary
+
+if TYPE_CHECKING:
+    from magicoder.planning import Forecast, Shown
 
 
 def say(text: str = "") -> None:
@@ -113,3 +120,60 @@ def summary_text(summary: Summary) -> str:
         cost = "" if summary.cost_usd is None else f", {summary.cost_usd:,.2f} USD"
         text += f"\nTokens: {summary.prompt_tokens:,} in, {summary.completion_tokens:,} out{cost}\n"
     return text
+
+
+def forecast_text(forecast: "Forecast") -> str:
+    """Return what a run would cost, for the terminal."""
+    e = forecast.estimate
+    money = (
+        [("cost, USD", *(f"{usd:,.2f}" for usd in (e.usd_low, e.usd_likely, e.usd_high)))]
+        if e.usd_low is not None
+        else []
+    )
+    rows = [
+        ("prompt tokens", e.prompt_tokens, e.prompt_tokens, e.prompt_tokens),
+        ("completion tokens", e.completion_low, e.completion_likely, e.completion_high),
+        *money,
+    ]
+    lines = [
+        f"{forecast.seeds:,} seeds, {forecast.turns:.1f} prompts each; "
+        f"{forecast.answered:.0%} of them answered by the journal already",
+        f"{e.requests:,} requests to pay for",
+        "",
+        table(["", "low", "likely", "high"], rows),
+        "",
+        e.method,
+    ]
+    if not money:
+        lines.append("The price of this model is not known: set usd_per_million_prompt_tokens and …completion_tokens.")
+    return "\n".join(lines)
+
+
+def preview_text(shown: "Sequence[Shown]") -> str:
+    """Return what became of a few seeds: asked and answered side by side, then the parse and the verdict."""
+    blocks = []
+    for one in shown:
+        head = f"{one.seed.id}  [{one.seed.language}]"
+        block = [head, "=" * min(len(head), 100)]
+        for turn in one.turns:
+            block += [beside(turn.prompt.messages[-1].content, turn.answer, ("asked", "answered"))]
+        for sample in one.samples:
+            block += [
+                beside(sample.instruction, sample.response, (f"instruction ({sample.parser or 'parsed'})", "response"))
+            ]
+        block += [f"verdict: {'; '.join(one.verdicts)}", ""]
+        blocks.append("\n".join(block))
+    return "\n".join(blocks)
+
+
+def beside(left: str, right: str, titles: tuple[str, str]) -> str:
+    """Return two texts in two columns as wide as the terminal."""
+    width = max(20, (shutil.get_terminal_size((160, 24)).columns - 3) // 2)
+
+    def wrapped(text: str) -> list[str]:
+        return [part for line in text.split("\n") for part in textwrap.wrap(line, width, drop_whitespace=False) or [""]]
+
+    columns = itertools.zip_longest(
+        [titles[0], "-" * width, *wrapped(left)], [titles[1], "-" * width, *wrapped(right)], fillvalue=""
+    )
+    return "\n".join(f"{a:<{width}} | {b}".rstrip() for a, b in columns) + "\n"

@@ -21,6 +21,7 @@ def from_flags(
     strategy: str | None,
     languages: tuple[str, ...],
     limit: int | None,
+    target: int | None,
 ) -> Recipe:
     """Return the recipe of a file or of the flags alone, flags overruling the file.
 
@@ -39,7 +40,8 @@ def from_flags(
         chosen = override(chosen, strategy=plugins.load("strategies", strategy)())
     for language in languages:
         plugins.load("languages", language)
-    return override(chosen, documents=override(chosen.documents, languages=languages or None, limit=limit))
+    documents = override(chosen.documents, languages=languages or None, limit=limit)
+    return override(chosen, documents=documents, target=target)
 
 
 def _teacher(base: Recipe, llm: str | None, base_url: str | None) -> LLM | None:

@@ -151,6 +151,14 @@ class Journal:
             row = self._connection.execute("SELECT request FROM answers WHERE key = ?", (key,)).fetchone()
             return None if row is None else zlib.decompress(row[0])
 
+    def lengths(self, model: str, most: int = 1000) -> list[int]:
+        """Return the completion tokens of the latest `most` answers of `model`, for estimates."""
+        with _explained(self._path):
+            rows = self._connection.execute(
+                "SELECT completion_tokens FROM answers WHERE model = ? ORDER BY sequence DESC LIMIT ?", (model, most)
+            )
+            return [tokens for (tokens,) in rows]
+
     def stats(self) -> JournalStats:
         """Count what is there."""
         with _explained(self._path):

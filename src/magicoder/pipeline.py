@@ -13,12 +13,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+import orjson
+
 from magicoder.benchmarks import at_hand
-from magicoder.errors import Interrupted
+from magicoder.errors import Interrupted, StoreError
 from magicoder.fingerprint import digest
 from magicoder.journal import Journal
 from magicoder.protocols import Corpus, Engine
-from magicoder.recipe import Recipe, to_yaml
+from magicoder.recipe import Recipe, parse, to_yaml
 from magicoder.records import Document, RawDocument, Sample, Seed
 from magicoder.stages.choose import Choose
 from magicoder.stages.generate import Desk
@@ -331,6 +333,18 @@ def empty_because(summary: Summary) -> str:
             reasons = ", ".join(f"{reason} {number:,}" for reason, number in list(count.reasons.items())[:4])
             return f"stage {count.stage} kept none of {count.rejected:,} {count.unit}: {reasons or 'nothing came in'}"
     return ""
+
+
+def recipe_of(folder: RunFolder) -> Recipe:
+    """Return the recipe that a run folder was last run with.
+
+    Raises:
+        StoreError: nothing was run there yet.
+    """
+    path = folder.path / "recipe.json"
+    if not path.exists():
+        raise StoreError(f"nothing was run in {folder.path} yet")
+    return parse(orjson.loads(path.read_bytes())["recipe"], str(path))
 
 
 def progress_of(folder: RunFolder) -> list[tuple[str, str, int, int]]:

@@ -4,17 +4,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import orjson
 import pyarrow.parquet as pq
 
+from magicoder.conversation import conversation
 from magicoder.errors import StoreError
 from magicoder.journal import Journal
-from magicoder.journal import key as key_of
-from magicoder.pipeline import STAGES
-from magicoder.recipe import parse
+from magicoder.pipeline import STAGES, recipe_of
 from magicoder.records import Rejection, Seed
 from magicoder.schema import from_table
-from magicoder.stages.generate import Dialogue
 from magicoder.store import Artifact, RunFolder
 
 
@@ -51,28 +48,17 @@ def trace(folder: RunFolder, wanted: str) -> dict[str, Any]:
     return {"id": wanted, "origin": origin, "snippet": snippet, "history": history}
 
 
-def conversation(folder: RunFolder, wanted: str, journal: Path) -> list[dict[str, str]]:
-    """Return what was asked and answered for the seed behind the id `wanted`, turn by turn, from the journal.
+def turns_of(folder: RunFolder, wanted: str, journal: Path) -> list[dict[str, str]]:
+    """Return what was asked and answered for the seed behind the id `wanted`, from the journal.
 
     Empty where no teacher took part or the id has no seed. A turn is `request` (all messages as text) and `answer`.
     """
-    recipe = parse(orjson.loads((folder.path / "recipe.json").read_bytes())["recipe"])
     seed = _seed(folder, wanted)
-    if seed is None or recipe.teacher is None or not recipe.strategy.needs_teacher or not journal.exists():
+    if seed is None or not journal.exists():
         return []
-    turns: list[dict[str, str]] = []
-    dialogue = Dialogue(seed, recipe.generate.start(recipe.strategy, seed))
-    prompt = dialogue.advance(None)
     with Journal.open(journal) as answers:
-        while prompt is not None:
-            key = key_of(recipe.teacher.model, recipe.teacher.body(prompt))
-            completion = answers.find([key]).get(key)
-            if completion is None:
-                break
-            request = "\n\n".join(f"[{m.role}]\n{m.content}" for m in prompt.messages)
-            turns.append({"request": request, "answer": "\n---\n".join(completion.texts)})
-            prompt = dialogue.advance(completion)
-    return turns
+        turns, _ = conversation(recipe_of(folder), seed, answers)
+    return [{"request": turn.request, "answer": turn.answer} for turn in turns]
 
 
 def _seed(folder: RunFolder, wanted: str) -> Seed | None:
