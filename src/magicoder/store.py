@@ -164,8 +164,8 @@ def account(inputs: Iterable[str], kept: Iterable[str], rejected: Iterable[str])
     Raises:
         AssertionError: an id was lost or doubled; also under `python -O`.
     """
-    went_in, came_out = Counter(inputs), Counter(kept)
-    came_out.update(rejected)
+    went_in, came_out = Counter(iter(inputs)), Counter(iter(kept))  # the keys of a mapping, not its values
+    came_out.update(iter(rejected))
     if went_in != came_out:
         raise AssertionError(f"ids lost or doubled: {list((went_in - came_out) + (came_out - went_in))[:3]}")
 

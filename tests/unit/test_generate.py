@@ -3,7 +3,7 @@
 import random
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -314,3 +314,16 @@ def test_a_seed_without_any_sample_is_rejected_once_under_its_own_id_and_keeps_e
         ("d4#L1/two_turns[1]", "truncated", "LINE 4 ROUND 1", 0),
         ("d4#L1", "truncated", "LINE 4 ROUND 2", 4),
     ]
+
+
+@pytest.mark.parametrize("what", ["the same id twice", "the seed of another"])
+def test_a_strategy_that_loses_or_doubles_an_id_is_not_let_through(runs: Runs, what: str) -> None:
+    @dataclass(frozen=True, kw_only=True)
+    class Careless(TwoTurns):
+        def write(self, seed: Seed, rng: random.Random) -> Generator[Prompt, Completion, list[Sample]]:
+            yield prompt(seed.text)
+            sample = Sample.from_seed(seed, strategy="careless", instruction="q", response="a")
+            return [sample, sample] if what == "the same id twice" else [replace(sample, seed_id="d0#L1")]
+
+    with pytest.raises(AssertionError, match="ids lost or doubled"):
+        runs(Teacher(), strategy=Careless())

@@ -105,19 +105,18 @@ class Generate:
         if desk is None:
             for outcomes in engine.map(partial(self._write_part, seeds, strategy), indices):
                 out.progress.tick(len(outcomes))
-                _publish(out, outcomes)
+                _publish(out, [o.seed.id for o in outcomes], outcomes)
             return
         with ExitStack() as stack:
             driver = _Driver(self, strategy, desk, stack)
             finished = driver.outcomes(seeds, indices)
             for index in indices:
-                count = len(seeds.read_part(index))
+                ids = [seed.id for seed in seeds.read_part(index)]
                 outcomes = []
-                for outcome in itertools.islice(finished, count):
+                for outcome in itertools.islice(finished, len(ids)):
                     outcomes.append(outcome)
                     out.progress.tick(1, driver.note())
-                assert len(outcomes) == count
-                _publish(out, outcomes)
+                _publish(out, ids, outcomes)
         out.add_facts(_unanswered(out))
 
     def start(self, strategy: Strategy, seed: Seed) -> Turns:
@@ -135,11 +134,13 @@ class Generate:
         return dialogue.outcome
 
 
-def _publish(out: Writer[Sample], outcomes: list[Outcome]) -> None:
+def _publish(out: Writer[Sample], seeds: list[str], outcomes: list[Outcome]) -> None:
     rows = [s for o in outcomes for s in o.samples]
     rejections = [o.rejection for o in outcomes if o.rejection is not None]
     kept = dict.fromkeys(s.seed_id for s in rows)
-    account((o.seed.id for o in outcomes), list(kept), (r.id for r in rejections))
+    account(seeds, kept, (r.id for r in rejections))
+    made = [one.id for o in outcomes for one in (*o.samples, *o.lost)]
+    account(dict.fromkeys(made), made, ())  # no id twice
     out.write(rows, [r for o in outcomes for r in (*o.lost, o.rejection) if r is not None])
 
 
