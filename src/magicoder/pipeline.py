@@ -17,11 +17,11 @@ import orjson
 
 from magicoder.benchmarks import at_hand
 from magicoder.errors import Interrupted, StoreError
-from magicoder.fingerprint import digest
+from magicoder.fingerprint import digest, digest_bytes
 from magicoder.journal import Journal
 from magicoder.protocols import Corpus, Engine
 from magicoder.recipe import Recipe, parse, to_yaml
-from magicoder.records import Document, RawDocument, Sample, Seed
+from magicoder.records import Document, Prompt, RawDocument, Sample, Seed
 from magicoder.stages.choose import Choose
 from magicoder.stages.generate import Desk
 from magicoder.store import Artifact, Manifest, Progress, RunFolder, Silent, Writer
@@ -177,7 +177,7 @@ class Line:
             "samples",
             lambda out: self._generate(seeds, out),
             settings=[recipe.generate, recipe.strategy, recipe.teacher],
-            inputs=[seeds.manifest.content],
+            inputs=[seeds.manifest.content, *self._teacher_state()],
         )
         cleaned = self.publish(
             "cleaned",
@@ -205,7 +205,7 @@ class Line:
         """Publish one stage, tell the watcher, and remember it."""
         record, unit = STAGES[stage]
         progress = self.around.watcher.stage(stage)
-        if stage != "samples":  # which waits for what is in flight before it stops
+        if not (stage == "samples" and self.recipe.strategy.needs_teacher):  # waits for what is in flight, then stops
             progress = _Stoppable(progress, self.around.stop)
         artifact, built = self.folder.publish(
             stage, record, build, settings=settings, inputs=inputs, progress=progress, redo=self._redo
@@ -221,6 +221,13 @@ class Line:
             return False
         unasked, failed = found.facts.get("unasked", 0), found.facts.get("failed", 0)
         return self.around.reparse or unasked > 0 or (self.around.retry and failed > 0)
+
+    def _teacher_state(self) -> list[str]:
+        """Return a digest of what decides an answer besides the prompt, such as the content of a recording."""
+        teacher = self.recipe.teacher
+        if teacher is None or not self.recipe.strategy.needs_teacher:
+            return []
+        return [digest_bytes(teacher.body(Prompt(messages=())))]
 
     def _generate(self, seeds: Artifact[Seed], out: Writer[Sample]) -> None:
         recipe, around = self.recipe, self.around
