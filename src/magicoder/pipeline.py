@@ -25,7 +25,7 @@ from magicoder.records import Document, Prompt, RawDocument, Sample, Seed
 from magicoder.stages.choose import Choose
 from magicoder.stages.generate import Desk
 from magicoder.store import Artifact, Manifest, Progress, RunFolder, Silent, Writer
-from magicoder.summary import StageCount, Summary, count_column, count_stage, sum_column
+from magicoder.summary import StageCount, Summary, count_column, count_stage, sum_column, sum_rejected
 from magicoder.web import report
 
 R = TypeVar("R")
@@ -305,7 +305,7 @@ def summarise(recipe: Recipe, rows: Artifact[Sample], artifacts: list[Artifact[A
     """Gather the figures of a finished run."""
     samples = next(a for a in artifacts if a.manifest.stage == "samples")
     prompt_tokens, completion_tokens = (
-        sum_column(samples, column) + sum(getattr(r, column) for r in samples.rejections())
+        sum_column(samples, column) + sum_rejected(samples, column)
         for column in ("prompt_tokens", "completion_tokens")
     )
     return Summary(

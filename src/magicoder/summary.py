@@ -2,12 +2,12 @@
 
 from collections import Counter
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from magicoder.store import Artifact
+from magicoder.store import Artifact, read_table
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,10 +69,18 @@ def count_column(artifact: Artifact[Any], column: str) -> dict[str, int]:
 
 def sum_column(artifact: Artifact[Any], column: str) -> int:
     """Return the sum of a number column of a published stage."""
-    parts = (pq.read_table(artifact.folder / name, columns=[column])[column] for name in artifact.manifest.parts)
-    return sum(pc.sum(part).as_py() or 0 for part in parts)
+    return _sum([artifact.folder / name for name in artifact.manifest.parts], column)
 
 
-def _values(path: Any, column: str) -> list[str]:
-    values: list[str] = pq.read_table(path, columns=[column])[column].to_pylist()
+def sum_rejected(artifact: Artifact[Any], column: str) -> int:
+    """Return the sum of a number column of what a stage rejected."""
+    return _sum([artifact.folder / "rejected" / name for name in artifact.manifest.parts], column)
+
+
+def _sum(paths: list[Path], column: str) -> int:
+    return sum(pc.sum(read_table(path, [column])[column]).as_py() or 0 for path in paths)
+
+
+def _values(path: Path, column: str) -> list[str]:
+    values: list[str] = read_table(path, [column])[column].to_pylist()
     return values

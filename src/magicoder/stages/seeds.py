@@ -12,14 +12,12 @@ from functools import partial
 from random import Random
 from typing import Any
 
-import pyarrow.parquet as pq
-
 from magicoder.errors import MagicoderError, RecipeError
 from magicoder.fingerprint import number
 from magicoder.plugins import names, suggest
 from magicoder.protocols import Engine
 from magicoder.records import Document, Rejection, Seed
-from magicoder.store import Artifact, Writer, account
+from magicoder.store import Artifact, Writer, account, read_table
 from magicoder.summary import count_column
 from magicoder.text.permutation import permutation
 from magicoder.text.windows import ExactWindows, draw_windows, without_metadata
@@ -363,7 +361,7 @@ def _rejection(identity: str, document: Document, reason: str, detail: str = "")
 
 def _languages(documents: Artifact[Document], part: int) -> list[str]:
     """Return the language of each document of a part, reading no text."""
-    table = pq.read_table(documents.folder / documents.manifest.parts[part], columns=["language"])
+    table = read_table(documents.folder / documents.manifest.parts[part], ["language"])
     languages: list[str] = table["language"].to_pylist()
     return languages
 
