@@ -256,18 +256,20 @@ def _working(
     from magicoder.store import RunFolder
 
     watch = console.Watch(quiet=quiet)
-    around = Surroundings(
-        engine=Local(workers=options["workers"] or _cores()),
-        journal=options["journal"] or _home() / "journal.sqlite",
-        data=options["data"],
-        budget_usd=options.get("budget"),
-        watcher=watch,
-        stop=_stop_on_signals(),
-        **how,
-    )
     try:
-        with RunFolder.locked(place) as folder:
-            yield folder, around
+        with RunFolder.locked(place) as folder, Local(workers=options["workers"] or _cores()).opened() as engine:
+            yield (
+                folder,
+                Surroundings(
+                    engine=engine,
+                    journal=options["journal"] or _home() / "journal.sqlite",
+                    data=options["data"],
+                    budget_usd=options.get("budget"),
+                    watcher=watch,
+                    stop=_stop_on_signals(),
+                    **how,
+                ),
+            )
     finally:
         watch.close()
 

@@ -60,6 +60,23 @@ def test_a_killed_worker_is_an_error_that_says_what_to_do() -> None:
         list(Local(workers=2).map(own_process_at, [1, 1, 0]))
 
 
+def own_process(_: int) -> int:
+    return os.getpid()
+
+
+def test_an_opened_engine_keeps_its_processes_and_ends_them() -> None:
+    with Local(workers=2).opened() as engine:
+        first, second = (set(engine.map(own_process, range(20))) for _ in range(2))
+        abandoned = engine.map(own_process, range(20))
+        next(abandoned)
+        abandoned.close()
+        third = set(engine.map(own_process, range(20)))
+    workers = first | second | third
+    assert len(workers) <= 2
+    assert os.getpid() not in workers
+    assert not any(is_running(worker) for worker in workers)
+
+
 def blocked_signals(_: int) -> set[int]:
     return signal.pthread_sigmask(signal.SIG_BLOCK, [])
 

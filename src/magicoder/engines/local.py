@@ -8,11 +8,12 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TypeVar
 
 from magicoder.errors import MagicoderError
-from magicoder.protocols import NOT_IDENTITY
+from magicoder.protocols import NOT_IDENTITY, Engine
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -33,14 +34,38 @@ class Local:
         if self.workers <= 1:
             yield from map(function, items)
             return
+        with self.opened() as engine:
+            yield from engine.map(function, items)
+
+    @contextmanager
+    def opened(self) -> Iterator[Engine]:
+        """Keep the same processes from one `map` to the next: a new one spends up to half a second on imports."""
+        if self.workers <= 1:
+            yield self
+            return
         # spawn, not fork: Arrow and SQLite threads do not survive a fork.
         context = multiprocessing.get_context("spawn")
         pool = ProcessPoolExecutor(self.workers, mp_context=context, initializer=_die_with_parent)
         try:
-            pending: deque[Future[R]] = deque()
+            yield _Pool(pool, self.workers)
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+class _Pool:
+    """A Local's processes, as long as they are kept."""
+
+    def __init__(self, pool: ProcessPoolExecutor, workers: int) -> None:
+        self._pool = pool
+        self._workers = workers
+
+    def map(self, function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
+        """As `Local.map`."""
+        pending: deque[Future[R]] = deque()
+        try:
             for item in items:
-                pending.append(_submit(pool, function, item))
-                if len(pending) > 2 * self.workers:
+                pending.append(_submit(self._pool, function, item))
+                if len(pending) > 2 * self._workers:
                     yield pending.popleft().result()
             while pending:
                 yield pending.popleft().result()
@@ -49,8 +74,9 @@ class Local:
                 "a worker process was killed, most often because memory ran out; what is finished is kept: "
                 "run the same command again, with fewer --workers if memory is short"
             ) from None
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+        finally:  # when all is done, there is nothing to cancel
+            for future in pending:
+                future.cancel()
 
 
 def _submit(pool: ProcessPoolExecutor, function: Callable[[T], R], item: T) -> "Future[R]":
