@@ -12,7 +12,8 @@ from enum import StrEnum
 class RawDocument:
     """One file as a corpus found it: bytes, not yet judged.
 
-    id           `repository@commit:path` (`repository:path` without a commit); unique within a corpus
+    id           `repository@commit:path` (`repository:path` without a commit), with `#…` behind it for a part of a
+                 file; unique within a corpus
     content      at most `max_bytes + 1` bytes of the file (see `Corpus.documents`)
     size         the file's true size in bytes
     language     the name in `languages/` if the source states it, else "" (detected later)
@@ -50,7 +51,8 @@ class Seed:
     """A snippet of a document, the inspiration for one sample.
 
     id           `<document id>#L<first_line>`
-    kind         `window` (random lines) or `function` (a documented function, comment included)
+    kind         `window` (random lines), `function` (a documented function, comment included) or `instruction` (the
+                 whole document)
     index        position in this run's list of seeds (the original's `index` in exact mode)
     raw_index    row number of the document within its language (the original's `raw_index`)
     """

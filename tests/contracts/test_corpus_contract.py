@@ -51,6 +51,13 @@ def _tables(folder: Path) -> dict[str, Any]:
     return {"path": str(folder / "x.parquet")}
 
 
+def _instructions(folder: Path) -> dict[str, Any]:
+    provenance = {"repository": "r", "commit": "c", "path": "a.py"}
+    rows = [{"id": f"r@c:a.py#L{i}/made[0]", "instruction": "x" * i * 150, **provenance} for i in range(3)]
+    (folder / "x.jsonl").write_bytes(b"".join(orjson.dumps(r) + b"\n" for r in [*rows, {"instruction": "y"}]))
+    return {"path": str(folder / "x.jsonl")}
+
+
 def _hub(folder: Path) -> dict[str, Any]:
     pytest.importorskip("datasets")
     (folder / "set").mkdir()
@@ -63,6 +70,7 @@ SETTINGS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "archives": _archives,
     "git": _git,
     "hub": _hub,
+    "instructions": _instructions,
     "local_files": lambda folder: {"path": _tree(folder / "code")},
     "standard_library": lambda folder: {},
     "tables": _tables,
@@ -109,7 +117,7 @@ def test_documents_keep_the_limit_and_tell_their_size_and_origin(corpus: Corpus)
     for document in found:
         assert len(document.content) == min(document.size, MAX_BYTES + 1)
         at = f"@{document.commit}" if document.commit else ""
-        assert document.id == f"{document.repository}{at}:{document.path}"
+        assert document.id.partition("#")[0] == f"{document.repository}{at}:{document.path}"
         assert document.repository
         assert not document.path.startswith("/")
         document.id.encode()

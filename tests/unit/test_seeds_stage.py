@@ -264,6 +264,25 @@ def test_functions_that_begin_on_one_line_do_not_share_an_id(runs: Runs, monkeyp
     assert reasons(seeds) == {"repo@c0:a.py#L4": "same_line"}
 
 
+# --- instructions ---
+
+
+def test_an_instruction_is_the_whole_document(runs: Runs) -> None:
+    text = "Write f.\n\n```python\ndef f(): ...\n```\n"
+    one, two = runs(Seeds(), [document("a", text), document("b", "one line")], kind="instruction")
+    assert (one.id, one.text, one.kind, one.first_line, one.last_line) == ("repo@c0:a#L1", text, "instruction", 1, 5)
+    assert (two.first_line, two.last_line, two.index) == (1, 1, 1)
+
+
+def test_quotas_hold_for_instructions_and_blank_ones_are_no_seeds(runs: Runs) -> None:
+    rows = [document(f"{i}", f"task {i}") for i in range(9)] + [document("blank", " \n"), document("c", "x", "c")]
+    seeds = runs(Seeds(quotas={"python": 4}), rows, kind="instruction")
+    assert len(list(seeds)) == 4
+    found = Counter(r.reason for r in seeds.rejections())
+    assert found == {"over_quota": 5, "blank": 1, "language_not_wanted": 1}
+    assert {r.id for r in seeds.rejections()} | {s.document_id for s in seeds} == {d.id for d in rows}
+
+
 # --- settings ---
 
 
@@ -288,6 +307,7 @@ def test_impossible_settings_say_what_to_do(settings: dict[str, Any], said: str)
         Seeds(**settings)
 
 
-def test_exact_mode_has_no_functions(runs: Runs) -> None:
-    with pytest.raises(RecipeError, match="wants functions"):
-        runs(Seeds(mode="exact"), corpus(), kind="function")
+@pytest.mark.parametrize("kind", ["function", "instruction"])
+def test_exact_mode_draws_windows_only(runs: Runs, kind: str) -> None:
+    with pytest.raises(RecipeError, match=f"wants {kind}s"):
+        runs(Seeds(mode="exact"), corpus(), kind=kind)

@@ -76,8 +76,9 @@ def _by_name(source: str) -> Corpus | None:
     is_pattern = any(c in source for c in "*?[") and not os.path.lexists(path)
     if not path.is_file() and not is_pattern:
         return None
+    from magicoder.corpora._rows import is_table
     from magicoder.corpora.archives import Archives, is_archive
-    from magicoder.corpora.tables import Tables, is_table
+    from magicoder.corpora.tables import Tables
 
     if is_archive(source):
         return Archives(path=source)
@@ -91,10 +92,11 @@ def _by_name(source: str) -> Corpus | None:
 
 def _folder(source: str, path: Path) -> Corpus:
     from magicoder.corpora._git import is_bare
+    from magicoder.corpora._rows import is_table
     from magicoder.corpora.archives import Archives, is_archive
     from magicoder.corpora.git import Git
     from magicoder.corpora.local_files import LocalFiles
-    from magicoder.corpora.tables import Tables, is_table
+    from magicoder.corpora.tables import Tables
 
     if is_bare(path):
         return Git(path=source)

@@ -1,40 +1,29 @@
 """Parquet and JSON Lines files, one row a source file: StarCoderData, The Stack, or a table of one's own."""
 
-import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import Any
 
 import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from magicoder.corpora._columns import Columns, RowReader, choose
-from magicoder.corpora._files import digest_files, document, explained, find_inputs
-from magicoder.corpora._streams import DAMAGE, open_stream
+from magicoder.corpora._files import digest_files, explained, find_inputs
+from magicoder.corpora._rows import (
+    batch_rows,
+    compression_of,
+    each_file,
+    first_keys,
+    is_table,
+    json_lines,
+    line_limit,
+    stem,
+)
+from magicoder.corpora._streams import open_stream
 from magicoder.errors import CorpusError
 from magicoder.records import RawDocument
-
-_BATCH_BYTES: Final = 1 << 20
-"""How much text a batch of Parquet rows should hold, in bytes."""
-_FIRST_ROWS: Final = 100
-"""How many rows of a JSON Lines file are looked at to learn its columns."""
-_OTHER_CELLS: Final = 1 << 20
-"""Room in a JSON line for everything but the text, in bytes."""
-_ESCAPED: Final = 6
-"""JSON writes a byte as six at most (`\\u0000`)."""
-
-_LINES: Final = {
-    f"{ending}{compression}": compression
-    for ending in (".jsonl", ".ndjson", ".json")
-    for compression in ("", ".gz", ".bz2", ".xz", ".zst")
-}
-
-
-def is_table(name: str) -> bool:
-    """Return whether a file of this name is read as a table."""
-    return name.lower().endswith((".parquet", *_LINES))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,26 +58,9 @@ class Tables:
         Raises:
             CorpusError: there is no table, a column is missing, or a single file is no table at all.
         """
-        files, given = self._files(), 0
-        for file in files:
-            name = _stem(file)
-            try:
-                for found in self._rows(file, name, max_bytes):
-                    given += 1
-                    yield found
-            except DAMAGE as e:
-                if len(files) == 1 and not given:
-                    raise CorpusError(f"{file} cannot be read as a table: {e}; is it complete?") from e
-                given += 1
-                yield document(
-                    repository=self.repository or name,
-                    commit="",
-                    path=file.name,
-                    problem="corrupt_table",
-                    detail=str(e),
-                )
-        if not given:
-            raise CorpusError(f"{self.path} has no rows")
+        yield from each_file(
+            self.path, self._files(), lambda file: self._rows(file, stem(file), max_bytes), self.repository
+        )
 
     def state(self) -> str:
         """Return a digest of the files' names, sizes and times."""
@@ -100,13 +72,10 @@ class Tables:
             return find_inputs(self.path, is_table, "tables (.parquet, .jsonl, .jsonl.gz …)")
 
     def _rows(self, file: Path, name: str, max_bytes: int) -> Iterator[RawDocument]:
-        with explained(str(file)):
-            file.open("rb").close()  # a file without permission is an error of the user's, not damage
         if file.name.lower().endswith(".parquet"):
             yield from self._parquet(file, name, max_bytes)
         else:
-            compression = next((c for e, c in _LINES.items() if file.name.lower().endswith(e)), "")
-            yield from self._json_lines(file, compression, name, max_bytes)
+            yield from self._json_lines(file, compression_of(file), name, max_bytes)
 
     def _reader(self, file: Path, name: str, present: list[str]) -> RowReader:
         asked = {
@@ -126,31 +95,26 @@ class Tables:
             reader = self._reader(file, name, table.schema_arrow.names)
             _check_text(file, table.schema_arrow.field(reader.columns.text), table.schema_arrow)
             row = 0
-            rows, used = _batch_rows(table, reader.columns.text), reader.columns.used
+            rows, used = batch_rows(table, [reader.columns.text]), reader.columns.used
             for batch in table.iter_batches(rows, columns=used, use_threads=False):
                 for cells, content, size in _cells(batch, reader.columns, max_bytes):
                     yield reader.document(row, cells, content, size)
                     row += 1
 
     def _json_lines(self, file: Path, compression: str, name: str, max_bytes: int) -> Iterator[RawDocument]:
-        limit = _ESCAPED * max_bytes + _OTHER_CELLS
+        limit = line_limit(max_bytes)
         with open_stream(file, compression) as stream:
-            present = _keys(stream, limit, file)
+            present = first_keys(stream, limit, file)
         if not present:
             return
         reader = self._reader(file, name, present)
         with open_stream(file, compression) as stream:
-            for row, (line, size) in enumerate(_lines(stream, limit)):
+            for row, (line, size) in enumerate(json_lines(stream, limit)):
                 if line is None:
                     detail = f"line {row + 1} has {size} bytes, more than {limit}"
                     yield reader.document(row, {}, None, size, problem="row_too_large", detail=detail)
                 elif line.strip():
                     yield _from_json(reader, row, line, max_bytes)
-
-
-def _stem(file: Path) -> str:
-    """Return a file's name without the endings that say how it is stored."""
-    return file.name.partition(".")[0] or file.name
 
 
 def _check_text(file: Path, field: pa.Field, schema: pa.Schema) -> None:
@@ -165,18 +129,6 @@ def _check_text(file: Path, field: pa.Field, schema: pa.Schema) -> None:
 
 def _is_bytes(kind: pa.DataType) -> bool:
     return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
-
-
-def _batch_rows(table: pq.ParquetFile, text: str) -> int:
-    """Return how many rows make a batch of about `_BATCH_BYTES`, from the sizes that the file states."""
-    stated = rows = 0
-    for index in range(table.metadata.num_row_groups):
-        group = table.metadata.row_group(index)
-        rows += group.num_rows
-        for column in range(group.num_columns):
-            found = group.column(column)
-            stated += found.total_uncompressed_size if found.path_in_schema.split(".")[0] == text else 0
-    return max(1, min(1024, _BATCH_BYTES * rows // max(1, stated)))
 
 
 def _cells(
@@ -194,49 +146,6 @@ def _cells(
             yield cells, None, 0
         else:
             yield cells, buffer.slice(0, min(buffer.size, max_bytes + 1)).to_pybytes(), buffer.size
-
-
-def _lines(stream: IO[bytes], limit: int) -> Iterator[tuple[bytes | None, int]]:
-    """Yield lines, split on newline only, and their sizes; one longer than `limit` bytes is passed over as None."""
-    reader = io.BufferedReader(stream, 1 << 16) if isinstance(stream, io.RawIOBase) else stream
-    first = True
-    while line := reader.readline(limit + 1):
-        size = len(line)
-        if size > limit and not line.endswith(b"\n"):
-            while rest := reader.readline(1 << 16):
-                size += len(rest)
-                if rest.endswith(b"\n"):
-                    break
-            yield None, size
-        else:
-            yield line.removeprefix(b"\xef\xbb\xbf") if first else line, size
-        first = False
-
-
-def _keys(stream: IO[bytes], limit: int, file: Path) -> list[str]:
-    """Return the keys of the first rows in order of appearance, none if the file has no lines."""
-    keys: dict[str, None] = {}
-    looked_at = understood = 0
-    for line, _ in _lines(stream, limit):
-        looked_at += 1 if line is None or line.strip() else 0
-        value = _parse(line) if line else None
-        if looked_at == 1 and line is not None and line.lstrip().startswith(b"["):
-            raise CorpusError(f"{file} is one JSON array; rows must be objects, one a line: jq -c '.[]' converts it")
-        if isinstance(value, dict):
-            understood += 1
-            keys |= dict.fromkeys(value)
-        if looked_at >= _FIRST_ROWS:
-            break
-    if looked_at and not understood:
-        raise CorpusError(f"{file}: none of the first {looked_at} lines is a JSON object; is it JSON Lines?")
-    return list(keys)
-
-
-def _parse(line: bytes) -> Any:
-    try:
-        return orjson.loads(line)
-    except orjson.JSONDecodeError:
-        return None
 
 
 def _from_json(reader: RowReader, row: int, line: bytes, max_bytes: int) -> RawDocument:

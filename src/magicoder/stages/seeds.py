@@ -1,4 +1,4 @@
-"""Documents become seeds: random windows of lines, or documented functions, within quotas for each language.
+"""Documents become seeds: windows of lines, documented functions or whole instructions, within quotas by language.
 
 By default a seed depends on its document and the random seed alone, whatever the order of documents, the size of
 parts and the number of workers. Mode `exact` draws what the original program draws from the same rows.
@@ -23,7 +23,7 @@ from magicoder.text.permutation import permutation
 from magicoder.text.windows import ExactWindows, draw_windows, without_metadata
 
 STAGE = "seeds"
-WINDOW, FUNCTION = "window", "function"
+WINDOW, FUNCTION, INSTRUCTION = "window", "function", "instruction"
 OTHERS = ("*", "other")
 """Keys of `quotas` that stand for every language not named there."""
 
@@ -34,7 +34,7 @@ _EXACT_ONLY = ("start_index", "max_new_data", "chunk_size", "max_considered_data
 class Seeds:
     """Settings of the stage; the defaults are the paper's.
 
-    kind           `window`, `function`, or "" for what the strategy wants
+    kind           `window`, `function`, `instruction` (the whole document), or "" for what the strategy wants
     mode           `default`, or `exact` for the original's windows (method of its `generate_data.py`)
     random_seed    decides windows, and which seeds a quota keeps
     min_lines, max_lines         lines of a window, both included
@@ -64,7 +64,7 @@ class Seeds:
 
     def __post_init__(self) -> None:
         _one_of("mode", self.mode, ["default", "exact"])
-        _one_of("kind", self.kind, ["", WINDOW, FUNCTION])
+        _one_of("kind", self.kind, ["", WINDOW, FUNCTION, INSTRUCTION])
         self._check_numbers()
         for language in self.quotas:
             known = names("languages")
@@ -112,17 +112,17 @@ class Seeds:
         Every document is accounted for by a seed of it, kept or rejected, or by a rejection with its own id.
 
         Raises:
-            RecipeError: mode `exact` with a strategy that wants functions.
+            RecipeError: mode `exact` with a strategy that wants something else than windows.
         """
         kind = self.kind or kind
-        assert kind in (WINDOW, FUNCTION)
+        assert kind in (WINDOW, FUNCTION, INSTRUCTION)
         out.add_facts({"kind": kind, "mode": self.mode})
         if self.mode == "default":
             self._run_default(documents, out, engine, kind)
         elif kind == WINDOW:
             self._run_exact(documents, out)
         else:
-            raise RecipeError("seeds: mode exact draws windows, and this strategy wants functions; use mode: default")
+            raise RecipeError(f"seeds: mode exact draws windows, and this strategy wants {kind}s; use mode: default")
 
     def _run_default(self, documents: Artifact[Document], out: Writer[Seed], engine: Engine, kind: str) -> None:
         passes = 2 if self.quotas else 1
@@ -223,7 +223,7 @@ def _draw_part(settings: Seeds, documents: Artifact[Document], kind: str, limits
             if limit is None or _priority(settings, seed.id) <= limit:
                 drawn.seeds.append(seed)
             else:
-                alone = kind == WINDOW and settings.per_document == 1
+                alone = kind == INSTRUCTION or (kind == WINDOW and settings.per_document == 1)
                 rejections.append(_rejection(document.id if alone else seed.id, document, "over_quota"))
         drawn.rejections.extend((document.id, rejection) for rejection in rejections)
     return drawn
@@ -255,6 +255,9 @@ def _draw(settings: Seeds, document: Document, kind: str, row: int) -> tuple[lis
     if not body or body.isspace():
         return [], [_rejection(document.id, document, "blank" if body else "no_lines")]
     skipped = document.text.count("\n", 0, len(document.text) - len(body))
+    if kind == INSTRUCTION:
+        lines = (skipped + 1, skipped + body.count("\n") + (not body.endswith("\n")))
+        return [_seed(document, INSTRUCTION, body, lines=lines, raw_index=row)], []
     if kind == FUNCTION:
         return _draw_functions(settings, document, body, skipped, row)
     windows = draw_windows(
@@ -369,5 +372,5 @@ def _languages(documents: Artifact[Document], part: int) -> list[str]:
 def _one_of(name: str, value: Any, known: list[str]) -> None:
     if value not in known:
         raise RecipeError(
-            f"seeds: {name} has no {value!r}{suggest(str(value), known)}; there are: {', '.join(known[-2:])}"
+            f"seeds: {name} has no {value!r}{suggest(str(value), known)}; there are: {', '.join(filter(None, known))}"
         )
