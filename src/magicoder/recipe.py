@@ -7,7 +7,7 @@ reported with file, line and field, and with the nearest name where there is one
 import os
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -101,6 +101,8 @@ def parse(text: str, file: str = "recipe.yaml") -> Recipe:
     except yaml.MarkedYAMLError as e:
         line = e.problem_mark.line + 1 if e.problem_mark else 1
         raise RecipeError(f"{file}:{line}: not valid YAML: {e.problem or e.context}") from None
+    except yaml.YAMLError as e:  # characters that no YAML file may hold
+        raise RecipeError(f"{file}: not valid YAML: {e}") from None
     if node is None:
         raise RecipeError(f"{file} is empty; write a recipe with: magicoder init")
     recipe: Recipe = _Reader(file).dataclass(node, Recipe, "")
@@ -132,19 +134,37 @@ class _Reader:
         if is_dataclass(hint):
             return self.dataclass(node, hint, at)
         if hint is Any:
-            return yaml.SafeLoader("").construct_document(node)
+            return self.plain(node, at)
         return self.scalar(node, hint, at)
 
     def scalar(self, node: yaml.Node, hint: type, at: str) -> Any:
         words = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
         if not isinstance(node, yaml.ScalarNode):
             raise self.fail(node, f"{at} must be {words[hint]}, not a {_kind(node)}")
-        found = yaml.SafeLoader("").construct_document(node)
+        found = self.plain(node, at)
         if hint is float and isinstance(found, int) and not isinstance(found, bool):
             return float(found)
         if not isinstance(found, hint) or (hint is int and isinstance(found, bool)):
             raise self.fail(node, f"{at} must be {words[hint]}, not {node.value!r}")
         return found
+
+    def plain(self, node: yaml.Node, at: str) -> Any:
+        try:
+            return yaml.SafeLoader("").construct_document(node)
+        except (yaml.YAMLError, ValueError) as e:
+            raise self.fail(node, f"{at} is not what it looks like: {getattr(e, 'problem', None) or e}") from None
+
+    def pairs(self, node: yaml.MappingNode, at: str) -> Iterator[tuple[yaml.ScalarNode, str, yaml.Node, str]]:
+        """Yield each key's node and name, its value's node, and where that stands."""
+        seen: set[str] = set()
+        for key, item in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise self.fail(key, f"{at or 'the recipe'} has a {_kind(key)} for a name")
+            where = f"{at}.{key.value}" if at else key.value
+            if key.value in seen:
+                raise self.fail(key, f"{where} is given twice")
+            seen.add(key.value)
+            yield key, key.value, item, where
 
     def sequence(self, node: yaml.Node, hint: Any, at: str) -> tuple[Any, ...]:
         if not isinstance(node, yaml.SequenceNode):
@@ -154,7 +174,7 @@ class _Reader:
     def mapping(self, node: yaml.Node, hint: Any, at: str) -> dict[str, Any]:
         if not isinstance(node, yaml.MappingNode):
             raise self.fail(node, f"{at} must be a mapping (`key: value` lines), not {_shown(node)}")
-        return {key.value: self.value(item, hint, f"{at}.{key.value}") for key, item in node.value}
+        return {name: self.value(item, hint, where) for _, name, item, where in self.pairs(node, at)}
 
     def dataclass(self, node: yaml.Node, cls: Any, at: str) -> Any:
         if _is_null(node):
@@ -164,13 +184,9 @@ class _Reader:
         hints = typing.get_type_hints(cls, include_extras=True)
         known = [f.name for f in fields(cls)]
         given: dict[str, Any] = {}
-        for key, item in node.value:
-            name = key.value
-            where = f"{at}.{name}" if at else name
+        for key, name, item, where in self.pairs(node, at):
             if name not in known:
                 raise self.fail(key, f"{where} is unknown{suggest(name, known) or _listed(known)}")
-            if name in given:
-                raise self.fail(key, f"{where} is given twice")
             given[name] = self.value(item, hints[name], where)
         needed = [f.name for f in fields(cls) if f.default is MISSING and f.default_factory is MISSING]
         missing = [name for name in needed if name not in given]
@@ -185,10 +201,9 @@ class _Reader:
         if _is_null(node):
             return None
         if isinstance(node, yaml.ScalarNode):
-            name, key, body = node.value, node, None
+            key, name, body = node, node.value, None
         elif isinstance(node, yaml.MappingNode) and len(node.value) == 1:
-            (key, body) = node.value[0]
-            name = key.value
+            key, name, body, _ = next(self.pairs(node, at))
         else:
             raise self.fail(node, f"{at} must be a name or `name: {{…}}`, one of: {', '.join(names(family))}")
         try:

@@ -60,6 +60,13 @@ def test_a_good_recipe_becomes_one_typed_value() -> None:
         ("- a\n", r"r.yaml:1: the recipe must be a mapping .*, not a list"),
         ("name: x\nname: y\n", r"r.yaml:2: name is given twice"),
         ("name: [\n", r"r.yaml:\d: not valid YAML"),
+        ("name: \0\n", r"r.yaml: not valid YAML: unacceptable character"),
+        ("name: x\n---\nname: y\n", r"r.yaml:2: not valid YAML"),
+        ("seeds: {quotas: {python: 1, python: 2}}\n", r"r.yaml:1: seeds.quotas.python is given twice"),
+        ("seeds: {quotas: {[a]: 1}}\n", r"r.yaml:1: seeds.quotas has a list for a name"),
+        ("corpora: [{[a]: 1}]\n", r"r.yaml:1: corpora\[0\] has a list for a name"),
+        ("name: 2024-99-99\n", r"r.yaml:1: name is not what it looks like"),
+        ("name: !py x\n", r"r.yaml:1: name is not what it looks like"),
         ("", r"r.yaml is empty"),
         ("documents:\n  screens: [nonsense]\n", r"r.yaml:2: documents: .*nonsense"),
         (
