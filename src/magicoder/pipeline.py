@@ -305,8 +305,7 @@ def summarise(recipe: Recipe, rows: Artifact[Sample], artifacts: list[Artifact[A
     """Gather the figures of a finished run."""
     samples = next(a for a in artifacts if a.manifest.stage == "samples")
     prompt_tokens, completion_tokens = (
-        sum_column(samples, column) + sum_rejected(samples, column)
-        for column in ("prompt_tokens", "completion_tokens")
+        sum_column(samples, column) + sum_rejected(samples, column) for column in ("prompt_tokens", "completion_tokens")
     )
     return Summary(
         name=recipe.name,

@@ -308,6 +308,12 @@ def test_what_is_missing_is_named_and_what_is_malformed_raises(tmp_path: Path) -
         at_hand(str(tmp_path))
 
 
+def test_bulky_tests_are_not_held(tmp_path: Path) -> None:
+    write(tmp_path / "humaneval/HumanEval.jsonl", HUMAN_EVAL)
+    assert [t.tests for t in HumanEval().tasks(str(tmp_path))] != [""]
+    assert [t.tests for t in at_hand(str(tmp_path)).tasks] == [""]
+
+
 def test_the_digest_follows_the_tasks(tmp_path: Path) -> None:
     write(tmp_path / "humaneval/HumanEval.jsonl", HUMAN_EVAL)
     before = at_hand(str(tmp_path)).digest

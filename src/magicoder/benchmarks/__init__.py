@@ -1,10 +1,12 @@
 """What models are measured on, and so what training data must not contain: one module per benchmark."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+import orjson
 
 from magicoder import plugins
 from magicoder.benchmarks._files import FilesMissing
-from magicoder.fingerprint import digest
+from magicoder.fingerprint import digest_bytes
 from magicoder.records import Task
 
 
@@ -12,7 +14,8 @@ from magicoder.records import Task
 class AtHand:
     """The benchmarks whose files were found.
 
-    tasks          all their tasks, benchmarks in alphabetical order, tasks as in the files
+    tasks          all their tasks, benchmarks in alphabetical order, tasks as in the files, but without their tests,
+                   which take a gigabyte where APPS is whole
     versions       of each benchmark found, by name
     not_covered    name of each benchmark without files, and why
     digest         changes when a task or a version does
@@ -39,14 +42,13 @@ def at_hand(data: str | None) -> AtHand:
             continue
         benchmark = plugins.load("benchmarks", name)()
         try:
-            tasks += benchmark.tasks(data)
+            tasks += (replace(task, tests="") for task in benchmark.tasks(data))
         except FilesMissing as e:
             not_covered[name] = str(e)
         else:
             versions[name] = benchmark.version
-    return AtHand(tasks=tasks, versions=versions, not_covered=not_covered, digest=digest([versions, _texts(tasks)]))
+    return AtHand(tasks=tasks, versions=versions, not_covered=not_covered, digest=_digest(versions, tasks))
 
 
-def _texts(tasks: list[Task]) -> list[list[str]]:
-    """Return what decontamination reads of the tasks, which leaves out their bulky tests."""
-    return [[t.benchmark, t.id, t.prompt, t.description, t.reference] for t in tasks]
+def _digest(versions: dict[str, str], tasks: list[Task]) -> str:
+    return digest_bytes(orjson.dumps([versions, tasks]))
