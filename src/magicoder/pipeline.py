@@ -295,8 +295,12 @@ def _finish(line: Line, rows: Artifact[Sample]) -> Result:
         # What was rejected is published too, and no content digest covers it: the keys say what it was made from.
         inputs=[rows.manifest.content, digest(summary), *(a.manifest.key for a in screened)],
     )
-    page = folder.path / "report.html"
-    folder.write(page.name, report.render(summary, report.collect(rows, artifacts)).encode())
+    page, _ = folder.publish_file(
+        "report.html",
+        lambda: report.render(summary, report.collect(rows, artifacts)).encode(),
+        settings=[],
+        inputs=[digest(summary), *(key for a in artifacts for key in (a.manifest.key, a.manifest.content))],
+    )
     unasked = line.artifacts["samples"].manifest.facts.get("unasked", 0)
     return Result(dataset=dataset, report=page, summary=summary, unasked=unasked)
 

@@ -319,7 +319,7 @@ class RunFolder:
         """
         key = digest([LAYOUT, software(), name, settings, inputs])
         place, marker = self.path / name, self.path / f"{name}.json"
-        if place.is_dir() and marker.exists() and orjson.loads(marker.read_bytes()).get("key") == key:
+        if place.is_dir() and _holds(marker, key):
             return place, False
         building = self.path / f"{name}.building"
         with explained(self.path):
@@ -333,6 +333,25 @@ class RunFolder:
             swap(building, place)
             write_atomic(marker, _json({"key": key}))
         return place, True
+
+    def publish_file(
+        self, name: str, build: Callable[[], bytes], *, settings: Any, inputs: list[str]
+    ) -> tuple[Path, bool]:
+        """Return the file `name`, made for people, and whether it had to be built; its key stands beside it too."""
+        key = digest([LAYOUT, software(), name, settings, inputs])
+        place, marker = self.path / name, self.path / f"{name}.json"
+        if place.is_file() and _holds(marker, key):
+            return place, False
+        data = build()
+        with explained(self.path):
+            marker.unlink(missing_ok=True)
+            write_atomic(place, data)
+            write_atomic(marker, _json({"key": key}))
+        return place, True
+
+
+def _holds(marker: Path, key: str) -> bool:
+    return marker.exists() and bool(orjson.loads(marker.read_bytes()).get("key") == key)
 
 
 def _whole_parts(building: Path) -> int:

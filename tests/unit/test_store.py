@@ -263,6 +263,31 @@ def test_a_published_folder_is_made_once_for_each_key_and_holds_nothing_of_ours(
     assert tree(place) == {"data/README.md": b"other"}
 
 
+def test_a_published_file_is_made_once_for_each_key_and_again_when_it_is_gone(run_folder: RunFolder) -> None:
+    def publish(text: str, settings: str = "s") -> tuple[bytes, bool]:
+        place, built = run_folder.publish_file("page.html", text.encode, settings=settings, inputs=[])
+        return place.read_bytes(), built
+
+    assert publish("one") == (b"one", True)
+    assert publish("unread") == (b"one", False)
+    assert publish("two", "t") == (b"two", True)
+    (run_folder.path / "page.html").unlink()
+    assert publish("three", "t") == (b"three", True)
+
+
+def test_a_file_killed_at_its_publication_is_never_taken_for_the_one_of_another_key(
+    run_folder: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def publish(text: str) -> bytes:
+        return run_folder.publish_file("page.html", text.encode, settings=text, inputs=[])[0].read_bytes()
+
+    publish("old")
+    kill_at(monkeypatch, "replace", "page.html.json.partial")
+    with pytest.raises(Killed):
+        publish("new")
+    assert publish("old") == b"old"
+
+
 @pytest.mark.parametrize("place", ["dataset", "dataset.building", "dataset.json.partial"])
 def test_a_folder_killed_at_its_publication_is_never_taken_for_the_one_of_another_key(
     run_folder: RunFolder, monkeypatch: pytest.MonkeyPatch, place: str
