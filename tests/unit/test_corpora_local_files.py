@@ -264,6 +264,15 @@ def test_undecodable_names_give_valid_and_different_ids(tmp_path: Path) -> None:
     LocalFiles(path=str(tmp_path)).state()
 
 
+def test_a_folder_with_an_undecodable_name_gives_valid_ids(tmp_path: Path) -> None:
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/code\xff"))
+    folder.mkdir()
+    (folder / "a.py").write_text("x = 1\n")
+    (found,) = LocalFiles(path=str(folder)).documents(1000)
+    assert found.id.encode() == "code\N{REPLACEMENT CHARACTER}ff:a.py".encode()
+    assert found.repository == "code\N{REPLACEMENT CHARACTER}ff"
+
+
 def test_undecodable_names_in_a_checkout_are_read(tmp_path: Path) -> None:
     repo = tmp_path / "r"
     checkout(repo, {"a.py": "1"})

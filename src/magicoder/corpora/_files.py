@@ -64,7 +64,7 @@ def document(
     detail: str = "",
 ) -> RawDocument:
     """Return a document with its identifier made from its provenance; a Git LFS pointer is marked as a problem."""
-    shown = readable(path)
+    repository, shown = readable(repository), readable(path)
     if not problem and content.startswith(_LFS) and size < 1024:
         problem, detail = "lfs_pointer", "the file itself is in Git LFS; `git lfs pull` fetches it"
     return RawDocument(
