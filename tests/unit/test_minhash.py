@@ -1,5 +1,7 @@
 """Near-duplicates: what counts as one, what never does, and recall and precision on real code."""
 
+import subprocess
+import sys
 from collections import Counter
 from itertools import combinations
 from pathlib import Path
@@ -110,3 +112,15 @@ def test_on_real_code_it_removes_what_exact_jaccard_removes(shared_data: Path, t
                 index.add(sketch, str(number))
     assert len(removed & exact) / len(exact) >= 0.99
     assert len(removed & exact) / len(removed) == 1.0
+
+
+def test_a_record_cut_short_by_a_full_disk_is_never_compared_with(tmp_path: Path) -> None:
+    code = (
+        "import resource, signal, sys; from pathlib import Path; from magicoder.text.minhash import Index, Sketch\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))\n"
+        "Index(0.7, Path(sys.argv[1])).add(Sketch(bytes(6000), bytes(168)), 'a')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert "No space left on device" in done.stderr

@@ -6,6 +6,7 @@ similarity itself, so nothing is called a near-duplicate that is none. (Bands al
 script, are right in 62 to 82 % of cases: dataperf.md 3.1.)
 """
 
+import errno
 import os
 import tempfile
 import zlib
@@ -128,7 +129,8 @@ class Index:
     def add(self, sketch: Sketch, name: str) -> None:
         """Add a text."""
         record = sketch.shingles + name.encode()
-        self._file.write(record)
+        if self._file.write(record) != len(record):  # an unbuffered file writes what fits
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         self._places.append(self._places[-1] + len(record))
         self._sizes.append(len(sketch.shingles))
         number = len(self._sizes)
