@@ -4,6 +4,7 @@ import os
 import random
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -76,6 +77,21 @@ def test_a_run_killed_at_ten_random_moments_ends_in_the_same_bytes(
             assert found.pop(name, None) == data, f"attempt {attempt}: {name}"
         assert not found
     assert killed >= 5, "the kills came too late to show anything"
+
+
+@pytest.mark.timeout(300)
+def test_a_run_killed_before_any_change_in_its_folder_goes_on_to_the_same_bytes(
+    small_source: Path, tmp_path: Path
+) -> None:
+    """Every 29th change here; each one of them in 10 minutes with step 1."""
+    for path in sorted(small_source.glob("module_*.py"))[5:]:
+        path.unlink()
+    (tmp_path / "runs").mkdir()
+    script = Path(__file__).with_name("every_moment.py")
+    command = [sys.executable, str(script), str(tmp_path / "runs"), str(small_source), "29"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 10, "too few kills to show anything"
 
 
 @pytest.mark.parametrize("strategy", ["oss_instruct", "comment_pairs"])
