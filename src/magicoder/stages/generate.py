@@ -139,7 +139,7 @@ def _publish(out: Writer[Sample], seeds: list[str], outcomes: list[Outcome]) -> 
     rejections = [o.rejection for o in outcomes if o.rejection is not None]
     kept = dict.fromkeys(s.seed_id for s in rows)
     account(seeds, kept, (r.id for r in rejections))
-    made = [one.id for o in outcomes for one in (*o.samples, *o.lost)]
+    made = [*(s.id for s in rows), *(r.id for o in outcomes for r in o.lost)]
     account(dict.fromkeys(made), made, ())  # no id twice
     out.write(rows, [r for o in outcomes for r in (*o.lost, o.rejection) if r is not None])
 
