@@ -1,6 +1,7 @@
 """The mock teacher: the same answers every time, many different ones, and code that runs."""
 
 import hashlib
+import random
 import time
 from typing import Any
 
@@ -8,7 +9,10 @@ import pytest
 
 from magicoder.errors import RecipeError
 from magicoder.llms.mock import Mock
-from magicoder.records import Completion, Message, Prompt
+from magicoder.records import Completion, Message, Prompt, Seed
+from magicoder.strategies.evol_instruct import STYLES, rewrite_request
+from magicoder.strategies.self_instruct import SelfInstruct, numbered
+from magicoder.text.elimination import rewrite_problem
 
 SEED = "import zlib\n\ndef checksum(data):\n    return zlib.crc32(data)\n"
 
@@ -155,3 +159,42 @@ def test_faults_are_part_of_the_request_and_speed_is_not() -> None:
 def test_impossible_settings_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(RecipeError):
         Mock(**settings)
+
+
+def evolve(operation: str, given: str = "Add two numbers.", style: str = "evol_dataset") -> Prompt:
+    text = rewrite_request(style, operation, given, "es")
+    return Prompt(messages=(Message(role="user", content=text),), random_seed=1)
+
+
+@pytest.mark.parametrize("operation", STYLES["evol_dataset"])
+def test_a_request_to_rewrite_gets_a_longer_or_another_task(operation: str) -> None:
+    (answer,) = ask(Mock(), evolve(operation))
+    assert rewrite_problem(answer.texts[0], "Add two numbers.", tokens=answer.completion_tokens) == ("", "")
+    assert answer.texts[0].startswith("Add two numbers.") is (operation != "breadth")
+
+
+def test_rewrites_do_not_grow_from_round_to_round_and_all_differ() -> None:
+    given, seen = "Add two numbers.", set()
+    for _ in range(20):
+        (answer,) = ask(Mock(), evolve("diversion", given, "wizardcoder"))
+        given = answer.texts[0]
+        seen.add(given)
+    assert len(seen) == 20
+    assert len(given) < 1000
+
+
+def test_a_task_gets_code_that_runs() -> None:
+    for i in range(50):
+        (answer,) = ask(Mock(), Prompt(messages=(Message(role="user", content=f"Task {i}: add."),), random_seed=i))
+        assert "[Solution]" not in answer.texts[0]
+        exec(code_of(answer), {})
+
+
+def test_what_our_strategies_ask_is_answered_in_their_form() -> None:
+    seed = Seed(
+        id="d#L1", text="Add two numbers.", language="python", document_id="d", repository="r", commit="c", path="p",
+        license="MIT", first_line=1, last_line=1, kind="instruction", index=0, raw_index=0,
+    )  # fmt: skip
+    request = next(SelfInstruct(count=7).write(seed, random.Random(0)))
+    (answer,) = ask(Mock(), request)
+    assert len(numbered(answer.texts[0])) == 7

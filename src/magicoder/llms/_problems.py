@@ -1,6 +1,7 @@
 """Small programming problems with runnable solutions, put together from word lists; for the mock teacher."""
 
 import random
+import re
 from typing import Final
 
 
@@ -79,6 +80,51 @@ _COMBINE: Final = (
 )
 _LINES: Final = 6
 _LINE_LENGTH: Final = 100
+
+
+_KEPT_WORDS: Final = 40
+_MOST_TASKS: Final = 50
+# How prompts begin that ask for something else than OSS-Instruct's sections (`strategies/evol_instruct.py`,
+# `self_instruct.py`); where the given instruction begins and ends in those that hold one.
+_GIVEN: Final = re.compile(r"#Given Prompt#:\n(.*)\n#\w+ Prompt#:\s*\Z", re.DOTALL)
+_FRAMES: Final = (
+    "Please increase the difficulty of the given programming test question",
+    "I want you to act as a Prompt",
+    "Translate #Given Prompt#",
+)
+_COMPARED: Final = re.compile(r"The first instruction:\n(.*)\nThe second instruction:\n(.*)\n[^\n]*\Z", re.DOTALL)
+_WANTED: Final = re.compile(r"numbers (\d+) to\s+(\d+)\.")
+
+
+def reply(rng: random.Random, prompt: str) -> str | None:
+    """Return the answer to anything but a request for OSS-Instruct's two sections, None to that one.
+
+    A request to rewrite an instruction gets its first words with another task added, or another task altogether where
+    a new one is asked for; a request to compare, whether both are equal; one for tasks, a numbered list; and a task
+    gets a code block. The code solves a task of the mock's own, not the one that was asked.
+    """
+    if prompt.startswith("Please gain inspiration"):
+        return None
+    if prompt.startswith(_FRAMES):
+        return _rewritten(rng, prompt)
+    if compared := _COMPARED.search(prompt):
+        return "Equal" if compared[1].split() == compared[2].split() else "Not Equal"
+    if prompt.startswith("Below is the beginning of a list of programming tasks") and (
+        wanted := _WANTED.search(prompt)
+    ):
+        numbers = range(int(wanted[1]), min(int(wanted[2]), int(wanted[1]) + _MOST_TASKS) + 1)
+        return "".join(f"{number}. {write(rng, '')[0]}\n" for number in numbers)
+    return f"This is one way to do it:\n\n```python\n{write(rng, '')[1]}```\n"
+
+
+def _rewritten(rng: random.Random, prompt: str) -> str:
+    found = _GIVEN.search(prompt)
+    given = found[1] if found else prompt.split("\n\n", 2)[-1]
+    more, _ = write(rng, "")
+    if prompt.startswith("I want you to act as a Prompt Creator"):
+        return more
+    kept = given.split("```")[0].split()[:_KEPT_WORDS]
+    return f"{' '.join(kept)}\n\nBeyond that: {more}"
 
 
 def write(rng: random.Random, prompt: str) -> tuple[str, str]:

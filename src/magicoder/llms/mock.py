@@ -1,6 +1,7 @@
 """A teacher made of word lists: deterministic and offline, for trying things out and for tests.
 
 Its answers are small but sound: a self-contained problem about a list of integers, and Python code that solves it.
+It also rewrites instructions, invents tasks and answers them, as `evol_instruct` and `self_instruct` ask.
 Faults can be had on demand, as a share of the prompts chosen by the prompt itself.
 """
 
@@ -29,7 +30,8 @@ _REFUSAL = "I'm sorry, but I can't help with that request."
 class Mock:
     """Answers that depend on the prompt's messages and random seed only.
 
-    answers                            `oss_instruct`: with [Problem Description] and [Solution]; `solution`: code alone
+    answers                            `oss_instruct`: what our strategies ask for (two sections, a rewritten or a new
+                                       task, code for a task); `solution`: code alone, whatever is asked
     truncate_every, refuse_every, …    1 prompt in so many is cut off, refused, garbled or answered with ""; 0: none
     latency_s                          mean seconds per answer, between half and one and a half of it
     """
@@ -123,11 +125,7 @@ class MockSession:
             return _REFUSAL, "stop"
         if emptied:
             return "", "stop"
-        problem, code = _problems.write(rng, prompt.messages[-1].content if prompt.messages else "")
-        if s.answers == "solution":
-            text = f"```python\n{code}```\n"
-        else:
-            text = f"[Problem Description]\n{problem}\n\n[Solution]\n```python\n{code}```\n"
+        text = self._sound_text(rng, prompt.messages[-1].content if prompt.messages else "")
         if garbled:
             words = text.replace("[", "").replace("]", "").split()
             rng.shuffle(words)
@@ -136,6 +134,15 @@ class MockSession:
         if prompt.max_tokens is not None:
             limit = min(limit, prompt.max_tokens * _CHARACTERS_PER_TOKEN)
         return (text, "stop") if limit >= len(text) else (text[:limit], "length")
+
+    def _sound_text(self, rng: random.Random, asked: str) -> str:
+        other = _problems.reply(rng, asked) if self._settings.answers == "oss_instruct" else None
+        if other is not None:
+            return other
+        problem, code = _problems.write(rng, asked)
+        if self._settings.answers == "solution":
+            return f"```python\n{code}```\n"
+        return f"[Problem Description]\n{problem}\n\n[Solution]\n```python\n{code}```\n"
 
 
 def _hits(every: int, draw: int) -> bool:

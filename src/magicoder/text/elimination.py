@@ -9,6 +9,9 @@ from collections import Counter
 from collections.abc import Collection
 from typing import Final
 
+from magicoder.errors import Unusable
+from magicoder.records import Completion
+
 REWRITE_RULES: Final = (
     "rewrite_few_words",
     "rewrite_short",
@@ -67,6 +70,7 @@ _HEADER: Final = re.compile(
     re.IGNORECASE,
 )
 _WORD: Final = re.compile(r"[^\W_]+")
+_UNSPACED: Final = re.compile("[\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff]")
 _STOP_WORDS: Final = frozenset(
     _WORD.findall("""
     a about above after again all also am an and any are as at be because been before being below between both but
@@ -91,22 +95,23 @@ def rewrite_problem(
 
     tokens   of the instruction as the server counts them, 0 where it does not
 
-    The originals differ in two points. A phrase that `given` itself holds is no leak of the prompt. WizardLM asks an
-    LLM whether anything was gained; here a text gains nothing if it has no word, stop words aside, that `given` has
-    not (or not as often).
+    The originals differ. A phrase that `given` itself holds is no leak of the prompt, and where `given` begins with
+    another script than ASCII its rewrite may too. WizardLM asks an LLM whether anything was gained; here a text gains
+    nothing if it has no word, stop words aside, that `given` has not (or not as often).
     """
     lower = rewritten.lower()
-    count = len(rewritten.split())
+    count = word_count(rewritten)
     size = tokens or estimate(rewritten)
     leak = next((leak for leak in _LEAKS if leak in lower and leak not in given.lower()), "")
     if lower.startswith(_LEAKING_START) and not given.lower().startswith(_LEAKING_START):
         leak = leak or _LEAKING_START
     apology = next((word for word in _APOLOGIES if word in lower and word not in given.lower()), "")
+    foreign = given[:1].isascii() and not rewritten[:1].isascii()
     broken = {
         "rewrite_few_words": f"{count} words" if count <= FEW_WORDS else "",
         "rewrite_short": f"{len(rewritten)} characters" if len(rewritten) < SHORT_CHARACTERS else "",
         "rewrite_long": f"{size} tokens" if size >= most_tokens else "",
-        "rewrite_not_ascii": f"it begins with {rewritten[:1]!r}" if not rewritten[:1].isascii() else "",
+        "rewrite_not_ascii": f"it begins with {rewritten[:1]!r}" if foreign else "",
         "rewrite_apology": f"it says {apology}" if apology else "",
         "rewrite_stop_words": "no word of meaning" if only_stop_words(rewritten) else "",
         "rewrite_leak": f"it holds a piece of the prompt: {leak}" if leak else "",
@@ -122,7 +127,7 @@ def answer_problem(
 
     total_tokens   of instruction and answer together
     """
-    count = len(answer.split())
+    count = word_count(answer)
     apology = next((word for word in _APOLOGIES if word in answer.lower()), "") if count < APOLOGY_WORDS else ""
     broken = {
         "answer_few_words": f"{count} words" if count <= FEW_WORDS else "",
@@ -140,6 +145,11 @@ def _first(broken: dict[str, str], rules: Collection[str]) -> tuple[str, str]:
 def estimate(text: str) -> int:
     """Return about how many tokens a text has, for servers that do not say."""
     return -(-len(text) // CHARACTERS_PER_TOKEN)
+
+
+def word_count(text: str) -> int:
+    """Return the number of words between blanks; of scripts without blanks, two characters make a word."""
+    return len(text.split()) + len(_UNSPACED.findall(text)) // 2
 
 
 def only_stop_words(text: str) -> bool:
@@ -165,7 +175,7 @@ def task_problem(task: str, others: Collection[str], overlap: float = OVERLAP) -
     Reasons: `task_few_words`, `task_long`, `task_start` (with punctuation or another script) and `task_overlap`.
     Self-Instruct also throws away tasks about images and files, which a program can very well be asked for.
     """
-    count = len(task.split())
+    count = word_count(task)
     if count <= FEW_WORDS:
         return "task_few_words", f"{count} words"
     if count > MOST_TASK_WORDS:
@@ -202,3 +212,31 @@ def _common(a: list[str], b: list[str]) -> int:
         hits = row & places.get(word, 0)
         row = ((row + hits) | (row - hits)) & full
     return len(a) - row.bit_count()
+
+
+def whole_text(completion: Completion, what: str) -> str:
+    """Return the text of an answer that the model ended itself; `what` begins the reasons.
+
+    Raises:
+        Unusable: `<what>_truncated`, `<what>_filtered` or `<what>_unfinished`, with the text.
+    """
+    text = completion.texts[0] if completion.texts else ""
+    ended = completion.finish_reasons[0] if completion.finish_reasons else ""
+    if ended != "stop":
+        reason = {"length": "truncated", "content_filter": "filtered"}.get(ended, "unfinished")
+        raise Unusable(f"{what}_{reason}", f"the answer ended with {ended or 'no finish reason'}", text)
+    return text
+
+
+def sound_answer(completion: Completion, instruction: str, *, rules: Collection[str], most_tokens: int) -> str:
+    """Return the text of a completion that answers `instruction`, without blanks around it.
+
+    Raises:
+        Unusable: it was not ended, or one of `rules` throws it away; with the text.
+    """
+    answer = whole_text(completion, "answer").strip()
+    tokens = (completion.prompt_tokens or estimate(instruction)) + (completion.completion_tokens or estimate(answer))
+    reason, detail = answer_problem(answer, total_tokens=tokens, rules=rules, most_tokens=most_tokens)
+    if reason:
+        raise Unusable(reason, detail, answer)
+    return answer
