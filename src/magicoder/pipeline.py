@@ -19,6 +19,8 @@ from magicoder.benchmarks import at_hand
 from magicoder.errors import Interrupted, StoreError
 from magicoder.fingerprint import digest, digest_bytes
 from magicoder.journal import Journal
+from magicoder.money import Budget, forecast
+from magicoder.prices import price_of
 from magicoder.protocols import Corpus, Engine
 from magicoder.recipe import Recipe, parse, to_yaml
 from magicoder.records import Document, Prompt, RawDocument, Sample, Seed
@@ -117,8 +119,6 @@ def run(recipe: Recipe, folder: RunFolder, around: Surroundings) -> Result:
 
 def _towards(target: int, seeds: Artifact[Seed], line: "Line") -> Artifact[Sample]:
     """Ask about as many seeds as `target` rows need, a few more at a time, and keep exactly the target."""
-    from magicoder.money import forecast
-
     asked = min(seeds.manifest.rows, forecast(target, 0, 0)[1])
     while True:
         rows = line.rows(line.chosen(seeds, asked))
@@ -245,11 +245,9 @@ class Line:
                 )
             recipe.generate.run(seeds, out, around.engine, strategy=recipe.strategy, desk=desk)
 
-    def _purse(self, stack: ExitStack) -> Any:
+    def _purse(self, stack: ExitStack) -> Budget | None:
         if self.around.budget_usd is None or self.recipe.teacher is None:
             return None
-        from magicoder.money import Budget, price_of
-
         price = price_of(self.recipe.teacher)
         path = self.folder.path / "budget.json"
         return stack.enter_context(Budget.opened(path, self.around.budget_usd, price))
@@ -323,17 +321,17 @@ def summarise(recipe: Recipe, rows: Artifact[Sample], artifacts: list[Artifact[A
         repositories=count_column(rows, "repository"),
         prompt_tokens=prompt_tokens,
         completion_tokens=completion_tokens,
-        cost_usd=_cost(recipe, prompt_tokens, completion_tokens),
+        cost_usd=_cost(recipe, samples.manifest.rows + samples.manifest.rejected, prompt_tokens, completion_tokens),
     )
 
 
-def _cost(recipe: Recipe, prompt_tokens: int, completion_tokens: int) -> float | None:
-    """Return what the tokens cost at the teacher's stated prices, None where it states none."""
-    prompt_price = getattr(recipe.teacher, "usd_per_million_prompt_tokens", None)
-    completion_price = getattr(recipe.teacher, "usd_per_million_completion_tokens", None)
-    if prompt_price is None or completion_price is None:
-        return None
-    return float(prompt_tokens * prompt_price + completion_tokens * completion_price) / 1e6
+def _cost(recipe: Recipe, answers: int, prompt_tokens: int, completion_tokens: int) -> float | None:
+    """Return what the tokens cost at the teacher's price, None where it is not known or nobody was asked."""
+    price = price_of(recipe.teacher) if recipe.teacher and recipe.strategy.needs_teacher else None
+    if price is None or not answers:
+        return None if price is None else 0.0
+    # Some vendors charge more for long prompts, so the average answer is priced, not the sum as if it were one.
+    return answers * price.usd(prompt_tokens / answers, completion_tokens / answers)
 
 
 def empty_because(summary: Summary) -> str:

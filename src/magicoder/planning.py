@@ -8,13 +8,15 @@ from magicoder.errors import RecipeError
 from magicoder.fingerprint import number
 from magicoder.journal import Journal
 from magicoder.llms.mock import Mock
-from magicoder.money import Estimate, estimate, price_of, tokenizer
+from magicoder.money import Estimate, estimate
 from magicoder.pipeline import Line, Surroundings
+from magicoder.prices import price_of
 from magicoder.protocols import Session
 from magicoder.recipe import Recipe
 from magicoder.records import Completion, Prompt, Sample, Seed
 from magicoder.stages.generate import Dialogue
 from magicoder.store import Artifact, RunFolder
+from magicoder.tokens import tokenizer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
