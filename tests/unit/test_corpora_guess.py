@@ -16,6 +16,7 @@ from magicoder.corpora import guess
 from magicoder.corpora.archives import Archives
 from magicoder.corpora.git import Git
 from magicoder.corpora.hub import Hub
+from magicoder.corpora.instructions import Instructions
 from magicoder.corpora.local_files import LocalFiles
 from magicoder.corpora.standard_library import StandardLibrary
 from magicoder.corpora.tables import Tables
@@ -115,3 +116,9 @@ def test_tests_of_the_standard_library_are_asked_for() -> None:
     fewer, more = StandardLibrary(), StandardLibrary(include_tests=True)
     assert sum(1 for _ in more.documents(1)) >= sum(1 for _ in fewer.documents(1))
     assert fewer.state() == StandardLibrary().state()
+
+
+@pytest.mark.parametrize("source", ["x.json", "x.jsonl.gz", "rows"])
+def test_for_a_strategy_that_wants_instructions_tables_hold_instructions(place: Path, source: str) -> None:
+    found = guess(str(place / source), "instruction")
+    assert found == Instructions(path=str(place / source))

@@ -12,8 +12,10 @@ _HUB = "hf://"
 _DESCRIPTIONS = ("readme", "license", "dataset_info", "dataset_infos", "state.json", "citation", "croissant")
 
 
-def guess(source: str) -> Corpus:
+def guess(source: str, seed_kind: str = "") -> Corpus:
     """Return the corpus that a `--source` means.
+
+    For a strategy whose `seed_kind` is `instruction`, tables and JSON files hold instructions; else:
 
     `stdlib` · `hf://owner/name[/folder][@revision]` · `folder#revision` of a Git repository · a checkout or another
     folder · a bare repository · a table or an archive, a pattern, or a folder that holds nothing else · any file.
@@ -24,7 +26,13 @@ def guess(source: str) -> Corpus:
     from magicoder.corpora._files import explained
 
     with explained(source):
-        return _guess(source)
+        return _instructions(source) if seed_kind == "instruction" else _guess(source)
+
+
+def _instructions(source: str) -> Corpus:
+    from magicoder.corpora.instructions import Instructions
+
+    return Instructions(path=source)
 
 
 def _guess(source: str) -> Corpus:
