@@ -101,6 +101,15 @@ def test_a_dataset_of_ours_goes_in_with_its_provenance_and_new_tasks_come_out(
         assert row["seed"] == source["instruction"]
 
 
+def test_flags_alone_evolve_a_file(magicoder: Command, tmp_path: Path) -> None:
+    source = write_instructions(tmp_path / "mine.json", 5)
+    done = magicoder(
+        "run", "--source", source, "--strategy", "evol_instruct", "--llm", "mock", "--out", "out", "--json"
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["summary"]["stages"][3]["kept"] == 20
+
+
 def test_benchmark_problems_are_taken_out_before_they_cost_money(
     magicoder: Command, shared_data: Path, tmp_path: Path
 ) -> None:
