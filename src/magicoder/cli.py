@@ -128,6 +128,13 @@ about_work = _options(
     click.option("--quiet", "-q", is_flag=True, help="No progress."),
 )
 
+prices = click.option(
+    "--prices",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Prices of your own, before those that come with magicoder (docs/money.md).",
+)
+
 budget = click.option(
     "--budget",
     type=click.FloatRange(min=0),
@@ -140,6 +147,7 @@ budget = click.option(
 @about_recipe
 @about_place
 @budget
+@prices
 @about_work
 def run(as_json: bool, quiet: bool, out: Path | None, **options: Any) -> None:
     """Make a dataset from RECIPE (a YAML file), or from --source without one.
@@ -162,6 +170,7 @@ def run(as_json: bool, quiet: bool, out: Path | None, **options: Any) -> None:
 @about_place
 @click.option("--sample", type=click.IntRange(min=1), default=200, show_default=True, help="Seeds to rehearse.")
 @click.option("--tokenizer", metavar="FILE", help="A tokenizer.json, or the name of a tiktoken encoding.")
+@prices
 @about_work
 def estimate(as_json: bool, quiet: bool, out: Path | None, sample: int, tokenizer: str | None, **options: Any) -> None:
     """Say what a run would cost, without asking anybody.
@@ -200,6 +209,7 @@ def preview(as_json: bool, quiet: bool, out: Path | None, count: int, **options:
 @main.command()
 @click.argument("folder", metavar="RUN", type=click.Path(path_type=Path))
 @budget
+@prices
 @click.option("--data", envvar="MAGICODER_DATA", metavar="DIR", help="Folder with local benchmark files.")
 @about_work
 def retry(folder: Path, as_json: bool, quiet: bool, **options: Any) -> None:
@@ -214,6 +224,19 @@ def retry(folder: Path, as_json: bool, quiet: bool, **options: Any) -> None:
 def reparse(folder: Path, as_json: bool, quiet: bool, **options: Any) -> None:
     """Read all answers of RUN once more and make the dataset again, asking nobody: free."""
     _run(_recipe_of(folder), folder, options, as_json=as_json, quiet=quiet, reparse=True)
+
+
+@main.command()
+@click.argument("folder", metavar="RUN", type=click.Path(path_type=Path))
+@prices
+@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+def ledger(folder: Path, prices: Path | None, as_json: bool) -> None:
+    """Show where the tokens and the money of RUN went: to published rows, and to each reason for a loss."""
+    from magicoder import console
+    from magicoder.pipeline import ledger_of
+
+    rows = ledger_of(_open(folder), prices)
+    click.echo(_json(rows) if as_json else console.ledger_text(rows))
 
 
 def _recipe(options: dict[str, Any]) -> "Recipe":
@@ -264,6 +287,7 @@ def _working(
                     engine=engine,
                     journal=options["journal"] or _home() / "journal.sqlite",
                     data=options["data"],
+                    prices=options.get("prices"),
                     budget_usd=options.get("budget"),
                     watcher=watch,
                     stop=_stop_on_signals(),

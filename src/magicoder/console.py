@@ -11,6 +11,7 @@ from magicoder.store import Progress
 from magicoder.summary import StageCount, Summary
 
 if TYPE_CHECKING:
+    from magicoder.money import LedgerRow
     from magicoder.planning import Forecast, Shown
 
 
@@ -74,6 +75,10 @@ class Watch:
         self.close()
         if not self.quiet:
             say(f"{count.stage:<14} {_result(count)}" + ("" if built else "  (done before)"))
+
+    def warn(self, text: str) -> None:
+        """Say it on a line of its own."""
+        say(f"note: {text}")
 
     def close(self) -> None:
         """Take the bar away, also after an error."""
@@ -177,3 +182,23 @@ def beside(left: str, right: str, titles: tuple[str, str]) -> str:
         [titles[0], "-" * width, *wrapped(left)], [titles[1], "-" * width, *wrapped(right)], fillvalue=""
     )
     return "\n".join(f"{a:<{width}} | {b}".rstrip() for a, b in columns) + "\n"
+
+
+def ledger_text(rows: "Sequence[LedgerRow]") -> str:
+    """Return where the money went, for the terminal."""
+    header = ["model", "went to", "answers", "tokens in", "tokens out", "USD", "USD per published row"]
+    return table(
+        header,
+        [
+            (
+                r.model or "(no teacher)",
+                r.reason or "published rows",
+                r.requests,
+                r.prompt_tokens,
+                r.completion_tokens,
+                "?" if r.usd is None else f"{r.usd:,.4f}",
+                "" if r.usd_per_accepted_row is None else f"{r.usd_per_accepted_row:,.6f}",
+            )
+            for r in rows
+        ],
+    )

@@ -7,6 +7,7 @@ Each step is published under the run folder and skipped when it is already there
 inputs. Seeds are decontaminated before money is spent on them, samples after.
 """
 
+import itertools
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -19,8 +20,8 @@ from magicoder.benchmarks import at_hand
 from magicoder.errors import Interrupted, StoreError
 from magicoder.fingerprint import digest, digest_bytes
 from magicoder.journal import Journal
-from magicoder.money import Budget, forecast
-from magicoder.prices import price_of
+from magicoder.money import Budget, LedgerRow, forecast, ledger_rows
+from magicoder.prices import check_bounded, price_of
 from magicoder.protocols import Corpus, Engine
 from magicoder.recipe import Recipe, parse, to_yaml
 from magicoder.records import Document, Prompt, RawDocument, Sample, Seed
@@ -59,6 +60,10 @@ class Watcher(Protocol):
         """Say that a stage is published; `built` is False if it was there already."""
         ...
 
+    def warn(self, text: str) -> None:
+        """Say what the user should know although the run goes on."""
+        ...
+
 
 class Nobody:
     """A watcher that does not look."""
@@ -70,6 +75,9 @@ class Nobody:
     def done(self, count: StageCount, *, built: bool) -> None:
         """Ignore it."""
 
+    def warn(self, text: str) -> None:
+        """Ignore it."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Surroundings:
@@ -77,6 +85,7 @@ class Surroundings:
 
     journal      the SQLite file of paid answers, shared by runs
     data         the folder with local benchmark files, or None
+    prices       a table of the user's own prices (docs/money.md), or None
     budget_usd   a hard cap on what this run folder may spend, over all runs in it; None for none
     retry        ask again about seeds that the endpoint did not answer
     reparse      read all answers once more, asking nothing
@@ -86,6 +95,7 @@ class Surroundings:
     engine: Engine
     journal: Path
     data: str | None = None
+    prices: Path | None = None
     budget_usd: float | None = None
     retry: bool = False
     reparse: bool = False
@@ -248,7 +258,12 @@ class Line:
     def _purse(self, stack: ExitStack) -> Budget | None:
         if self.around.budget_usd is None or self.recipe.teacher is None:
             return None
-        price = price_of(self.recipe.teacher)
+        check_bounded(getattr(self.recipe.teacher, "extra_body", {}))
+        price = price_of(self.recipe.teacher, self.around.prices)
+        if price is not None and price.is_free:
+            self.around.watcher.warn("the budget never binds: this teacher costs nothing as far as is known")
+        elif price is not None and not price.verified:
+            self.around.watcher.warn(f"the budget counts with an unverified price ({price.source}, {price.as_of})")
         path = self.folder.path / "budget.json"
         return stack.enter_context(Budget.opened(path, self.around.budget_usd, price))
 
@@ -284,7 +299,7 @@ def _finish(line: Line, rows: Artifact[Sample]) -> Result:
     """Write the dataset folder and the report."""
     artifacts = list(line.artifacts.values())
     recipe, folder = line.recipe, line.folder
-    summary = summarise(recipe, rows, artifacts)
+    summary = summarise(recipe, rows, artifacts, line.around.prices)
     screened = [a for a in artifacts if a.manifest.stage in ("screened", "decontaminated")]
     dataset, _ = folder.publish_folder(
         "dataset",
@@ -303,7 +318,9 @@ def _finish(line: Line, rows: Artifact[Sample]) -> Result:
     return Result(dataset=dataset, report=page, summary=summary, unasked=unasked)
 
 
-def summarise(recipe: Recipe, rows: Artifact[Sample], artifacts: list[Artifact[Any]]) -> Summary:
+def summarise(
+    recipe: Recipe, rows: Artifact[Sample], artifacts: list[Artifact[Any]], prices: Path | None = None
+) -> Summary:
     """Gather the figures of a finished run."""
     samples = next(a for a in artifacts if a.manifest.stage == "samples")
     prompt_tokens, completion_tokens = (
@@ -321,13 +338,17 @@ def summarise(recipe: Recipe, rows: Artifact[Sample], artifacts: list[Artifact[A
         repositories=count_column(rows, "repository"),
         prompt_tokens=prompt_tokens,
         completion_tokens=completion_tokens,
-        cost_usd=_cost(recipe, samples.manifest.rows + samples.manifest.rejected, prompt_tokens, completion_tokens),
+        cost_usd=_cost(
+            recipe, prices, samples.manifest.rows + samples.manifest.rejected, prompt_tokens, completion_tokens
+        ),
     )
 
 
-def _cost(recipe: Recipe, answers: int, prompt_tokens: int, completion_tokens: int) -> float | None:
+def _cost(
+    recipe: Recipe, prices: Path | None, answers: int, prompt_tokens: int, completion_tokens: int
+) -> float | None:
     """Return what the tokens cost at the teacher's price, None where it is not known or nobody was asked."""
-    price = price_of(recipe.teacher) if recipe.teacher and recipe.strategy.needs_teacher else None
+    price = price_of(recipe.teacher, prices) if recipe.teacher and recipe.strategy.needs_teacher else None
     if price is None or not answers:
         return None if price is None else 0.0
     # Some vendors charge more for long prompts, so the average answer is priced, not the sum as if it were one.
@@ -353,6 +374,28 @@ def recipe_of(folder: RunFolder) -> Recipe:
     if not path.exists():
         raise StoreError(f"nothing was run in {folder.path} yet")
     return parse(orjson.loads(path.read_bytes())["recipe"], str(path))
+
+
+def ledger_of(folder: RunFolder, prices: Path | None = None) -> list[LedgerRow]:
+    """Return where the money of a run went: for each model, to published rows and to each reason for a loss.
+
+    Raises:
+        StoreError: the run has no samples yet.
+    """
+    samples = folder.artifact("samples", Sample)
+    if samples is None:
+        raise StoreError(f"{folder.path} has no samples yet; see: magicoder status {folder.path}")
+    teacher = recipe_of(folder).teacher
+    lost: dict[str, str] = {}
+    for stage in ("cleaned", "decontaminated", "selected"):
+        artifact = folder.artifact(stage, Sample)
+        lost |= {r.id: r.reason for r in artifact.rejections()} if artifact else {}
+    model = teacher.model if teacher else ""
+    outcomes = itertools.chain(
+        ((model, lost.get(s.id, ""), s.prompt_tokens, s.completion_tokens) for s in samples),
+        ((model, r.reason, r.prompt_tokens, r.completion_tokens) for r in samples.rejections()),
+    )
+    return ledger_rows(outcomes, lambda _: price_of(teacher, prices) if teacher else None)
 
 
 def progress_of(folder: RunFolder) -> list[tuple[str, str, int, int]]:

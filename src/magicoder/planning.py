@@ -68,7 +68,11 @@ def forecast_cost(
         answered=share,
         turns=turns,
         estimate=estimate(
-            prompts, round(wanted * turns * (1 - share)), price_of(recipe.teacher), tokenizer(vocabulary), lengths
+            prompts,
+            round(wanted * turns * (1 - share)),
+            price_of(recipe.teacher, around.prices),
+            tokenizer(vocabulary),
+            lengths,
         ),
     )
 

@@ -21,7 +21,9 @@ teacher:
     retry_delay_s: 0.01
     usd_per_million_prompt_tokens: 1000
     usd_per_million_completion_tokens: 1000
-clean: {{duplicate_seeds: false, duplicate_instructions: false, duplicate_responses: false, near_duplicates: false, solution_parses: false}}
+clean:
+  {{duplicate_seeds: false, duplicate_instructions: false, duplicate_responses: false, near_duplicates: false,
+    solution_parses: false}}
 """
 
 
@@ -144,3 +146,30 @@ def test_reparse_reads_the_answers_again_for_free(
     again = magicoder("reparse", tmp_path / "runs" / "money", "--json")
     assert again.returncode == 0, again.stderr
     assert json.loads(again.stdout)["summary"] == json.loads(first.stdout)["summary"]
+
+
+def test_the_ledger_says_where_the_money_went(
+    magicoder: Command, recipe: Path, server: FaultyServer, tmp_path: Path
+) -> None:
+    server.fault("truncation", only="anchor")
+    magicoder("run", recipe)
+    rows = json.loads(magicoder("ledger", tmp_path / "runs" / "money", "--json").stdout)
+    by_reason = {row["reason"]: row for row in rows}
+    assert set(by_reason) == {"", "truncated"}
+    assert sum(row["requests"] for row in rows) == 60
+    kept = by_reason[""]
+    assert kept["usd"] == pytest.approx(kept["requests"] * 52 * 1000 / 1e6)
+    assert kept["usd_per_accepted_row"] == pytest.approx(0.052)
+    assert "published rows" in magicoder("ledger", tmp_path / "runs" / "money").stdout
+
+
+def test_a_table_of_prices_of_one_s_own_is_used(magicoder: Command, recipe: Path, tmp_path: Path) -> None:
+    lines = [line for line in recipe.read_text().splitlines() if "usd_per_million" not in line]
+    recipe.write_text("\n".join(lines))
+    (tmp_path / "prices.yaml").write_text(
+        "- {source: ours, as_of: 2026-11-01, models: {teacher: {prompt: 1000, completion: 1000}}}\n"
+    )
+    free = json.loads(magicoder("estimate", recipe, "--json").stdout)["estimate"]["usd_likely"]
+    priced = magicoder("estimate", recipe, "--prices", "prices.yaml", "--json")
+    assert free == 0, "a server on this machine"
+    assert json.loads(priced.stdout)["estimate"]["usd_likely"] > 1, priced.stderr
