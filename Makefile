@@ -25,11 +25,11 @@ test: $(VENV)/.dev   ## all tests
 
 $(VENV)-serve/.done:
 	$(PYTHON) -m venv $(VENV)-serve
-	$(VENV)-serve/bin/python -m pip install --quiet torch==2.13.0 'transformers[serving]>=5'
+	$(VENV)-serve/bin/python -m pip install --quiet torch==2.13.0 'transformers[serving]>=5' --editable '.[transformers]'
 	@touch $@
 
-test-server: $(VENV)/.dev $(VENV)-serve/.done  ## one run against a real model server on CPU (installs torch beside)
-	MAGICODER_SERVE_ENV=$(VENV)-serve $(BIN)/python -m pytest tests/e2e/test_real_server.py
+test-server: $(VENV)/.dev $(VENV)-serve/.done  ## a real model, behind a server and in process, on CPU (installs torch beside)
+	MAGICODER_SERVE_ENV=$(VENV)-serve $(BIN)/python -m pytest tests/e2e/test_real_server.py tests/e2e/test_in_process.py
 
 check: $(VENV)/.dev  ## format, lint, types, layers, size caps
 	$(BIN)/ruff format --check src tests benchmarks

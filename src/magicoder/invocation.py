@@ -8,6 +8,8 @@ from magicoder.errors import RecipeError
 from magicoder.llms.mock import Mock
 from magicoder.llms.openai_chat import OpenAIChat
 from magicoder.llms.replay import Replay
+from magicoder.llms.transformers import Transformers
+from magicoder.llms.vllm import VLLM
 from magicoder.protocols import LLM
 from magicoder.recipe import Recipe, override, read
 
@@ -31,16 +33,18 @@ def from_flags(
     if path is None and not sources:
         raise RecipeError("give a recipe file or --source PATH, e.g.: magicoder run --source stdlib")
     base = read(path) if path else Recipe(name=_name(sources[0]))
-    chosen = override(
-        base, corpora=tuple(corpora.guess(s) for s in sources) or None, teacher=_teacher(base, llm, base_url)
-    )
+    kind = (plugins.load("strategies", strategy) if strategy else base.strategy).seed_kind
+    found = tuple(corpora.guess(s, kind) for s in sources) or None
+    chosen = override(base, corpora=found, teacher=_teacher(base, llm, base_url))
     if strategy is None and llm and not chosen.strategy.needs_teacher:
         strategy = "oss_instruct"  # a teacher was asked for: use it
     if strategy:
         chosen = override(chosen, strategy=plugins.load("strategies", strategy)())
     for language in languages:
         plugins.load("languages", language)
-    documents = override(chosen.documents, languages=languages or None, limit=limit)
+    # Instructions are prose; screens for code would reject some of them.
+    screens = ("blank", "duplicate") if kind == "instruction" and path is None else None
+    documents = override(chosen.documents, languages=languages or None, limit=limit, screens=screens)
     return override(chosen, documents=documents, target=target)
 
 
@@ -50,6 +54,9 @@ def _teacher(base: Recipe, llm: str | None, base_url: str | None) -> LLM | None:
         return Mock()
     if llm and llm.startswith("replay:"):
         return Replay(path=llm.removeprefix("replay:"))
+    kind, _, name = (llm or "").partition(":")
+    if name and kind in ("transformers", "vllm") and not base_url:
+        return _in_process(base, Transformers if kind == "transformers" else VLLM, name)
     if not llm and not base_url:
         return None
     known = base.teacher if isinstance(base.teacher, OpenAIChat) else None
@@ -57,6 +64,13 @@ def _teacher(base: Recipe, llm: str | None, base_url: str | None) -> LLM | None:
         raise RecipeError("--base-url needs --llm MODEL: which model of that server should answer?")
     teacher = replace(known, model=llm) if known and llm else known or OpenAIChat(model=llm or "")
     return replace(teacher, base_url=base_url) if base_url else teacher
+
+
+def _in_process(base: Recipe, cls: type[Transformers] | type[VLLM], model: str) -> LLM:
+    """Return a teacher in this process, with the settings of the recipe's if that is of the same kind."""
+    if isinstance(base.teacher, cls):
+        return replace(base.teacher, model=model, path="", content="", revision="")
+    return cls(model=model)
 
 
 def _name(source: str) -> str:
