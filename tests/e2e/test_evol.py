@@ -78,6 +78,9 @@ def test_the_recorded_problems_are_evolved_in_five_rounds(
     assert summary["rows"] == 120 * 6
     assert len(summary["languages"]) == 9
     assert_accounted(tmp_path / "out", "evol_instruct")
+    card = (tmp_path / "out" / "dataset" / "README.md").read_text()
+    assert "each made from an instruction" in card
+    assert "snippet of open-source code" not in card
     published = pq.read_table(tmp_path / "out" / "dataset" / "data").to_pylist()
     given = [r for r in published if r["parser"] == "given"]
     assert [r["instruction"] for r in given] == [r["instruction"] for r in rows]

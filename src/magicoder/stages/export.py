@@ -265,6 +265,7 @@ def _card(summary: Summary, formats: tuple[str, ...], figures: _Figures, license
         prompt_tokens=summary.prompt_tokens,
         completion_tokens=summary.completion_tokens,
         cost_usd=summary.cost_usd,
+        from_instructions=described and load("strategies", summary.strategy).seed_kind == "instruction",
     )
 
 

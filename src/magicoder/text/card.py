@@ -56,6 +56,7 @@ class Card:
     """Everything the card says.
 
     strategy_note    one sentence about the strategy, may be ""
+    from_instructions   the seeds are instructions, not snippets of code
     languages        rows by language title, `licenses` rows by SPDX expression ("" unknown), both most frequent first
     lengths          what was measured (`instruction, characters`) → lengths
     """
@@ -76,6 +77,7 @@ class Card:
     prompt_tokens: int
     completion_tokens: int
     cost_usd: float | None
+    from_instructions: bool = False
 
 
 def render_card(card: Card) -> str:
