@@ -105,6 +105,8 @@ class Session(Protocol):
     def collect(self) -> list[tuple[int, Completion | Failure]]:
         """Block until at least one request has finished, and return all that have.
 
+        A session may return nothing now and then: for the caller to submit more, or to see whether it is to stop.
+
         Raises:
             TeacherError: the endpoint as a whole fails (down, key refused); what is in flight is given up.
         """
