@@ -382,6 +382,16 @@ def test_only_one_holds_the_lock(tmp_path: Path) -> None:
     two.close()
 
 
+def test_files_that_nobody_came_back_for_are_removed_in_the_end(tmp_path: Path) -> None:
+    Book(tmp_path, NOWHERE).close()
+    for name, days in {"a.output.jsonl": 29, "b.output.jsonl": 31, "c.output.jsonl.1.part": 2, "d.part": 0}.items():
+        (tmp_path / "batches" / name).write_text("{}")
+        then = time.time() - days * 86_400
+        os.utime(tmp_path / "batches" / name, (then, then))
+    Book(tmp_path, NOWHERE).close()
+    assert sorted(f.name for f in (tmp_path / "batches").iterdir()) == ["a.output.jsonl", "d.part"]
+
+
 # What a batch may come to.
 
 

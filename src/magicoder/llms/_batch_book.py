@@ -29,7 +29,8 @@ VERSION: Final = 1
 _APPLICATION_ID: Final = 0x4D474342  # MGCB
 _BUSY_S: Final = 60.0
 _CHUNK: Final = 500
-_ABANDONED_S: Final = 86_400
+_PART_S: Final = 86_400
+_ANSWERS_S: Final = 30 * 86_400
 
 # `posted` and `lost` are Unix times. A lost batch was given up as never created, and is cancelled should it appear.
 _TABLES: Final = (
@@ -65,10 +66,7 @@ class Book:
         self.spool = folder / "batches"
         with explained(folder):
             self.spool.mkdir(parents=True, exist_ok=True)
-            for part in self.spool.glob("*.part"):  # of a process that was killed while it fetched
-                with contextlib.suppress(FileNotFoundError):
-                    if time.time() - part.stat().st_mtime > _ABANDONED_S:
-                        part.unlink()
+            self._tidy()
         with self._explained():
             # One thread at a time uses it, but in a notebook not always the same.
             self._db = sqlite3.connect(self.path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
@@ -180,6 +178,14 @@ class Book:
         for tag in tags:
             for kind in ("requests", "output", "error"):
                 (self.spool / f"{tag}.{kind}.jsonl").unlink(missing_ok=True)
+
+    def _tidy(self) -> None:
+        """Remove old files: of killed processes, or with answers that nobody asks for and the vendor may still have."""
+        for file in self.spool.iterdir():
+            keep_s = _PART_S if file.suffix == ".part" else _ANSWERS_S
+            with contextlib.suppress(FileNotFoundError):  # removed by another process
+                if time.time() - file.stat().st_mtime > keep_s:
+                    file.unlink()
 
     def _entries(self, condition: str, *values: str) -> list[Entry]:
         query = f"SELECT tag, requests, file, posted, batch FROM batches WHERE {condition} ORDER BY rowid"  # noqa: S608
