@@ -399,14 +399,18 @@ def ledger_of(folder: RunFolder, prices: Path | None = None) -> list[LedgerRow]:
 
 
 def progress_of(folder: RunFolder) -> list[tuple[str, str, int, int]]:
-    """Return stage, state (`done`, `under way`, `-`), rows kept and rejected, for every stage in order."""
+    """Return stage, state, rows kept and rejected, for every stage in order and the dataset.
+
+    A state is `done`, `under way`, `interrupted` (begun, and no process is at it) or `-`.
+    """
     rows = []
     for stage in STAGES:
         under_way, manifest = folder.under_way(stage), folder.manifest(stage)
         if under_way is not None:
-            rows.append((stage, "under way", *under_way))
+            rows.append((stage, "under way" if folder.is_busy() else "interrupted", *under_way))
         elif manifest is not None:
             rows.append((stage, "done", manifest.rows, manifest.rejected))
         elif stage not in FOR_TARGETS:
             rows.append((stage, "-", 0, 0))
-    return rows
+    whole = (folder.path / "dataset.json").exists() and all(state == "done" for _, state, _, _ in rows)
+    return [*rows, ("dataset", "done", rows[-1][2], 0) if whole else ("dataset", "-", 0, 0)]

@@ -210,6 +210,20 @@ class RunFolder:
         finally:
             os.close(lock)
 
+    def is_busy(self) -> bool:
+        """Return whether a process holds the folder's lock."""
+        try:
+            lock = os.open(self.path / ".lock", os.O_RDONLY)
+        except OSError:
+            return False
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return True
+        finally:
+            os.close(lock)
+        return False
+
     def check_layout(self) -> None:
         """Write the layout into a new folder.
 

@@ -164,5 +164,5 @@ def test_looking_at_a_run_changes_nothing_in_it(tmp_path: Path, source: Path) ->
         run(tmp_path, recipe(source), stop=(tmp_path / "run" / "seeds.building").exists)
     before = sorted(tmp_path.rglob("*"))
     states = [state for _, state, _, _ in pipeline.progress_of(RunFolder(tmp_path / "run"))]
-    assert states[:3] == ["done", "under way", "-"]
+    assert states[:3] == ["done", "interrupted", "-"]
     assert sorted(tmp_path.rglob("*")) == before
