@@ -4,7 +4,10 @@ Data go to stdout, progress to stderr. Exit codes: 0 done, 1 failed, 2 usage or 
 unavailable, 5 budget reached, 130 stopped by the user.
 """
 
+import errno
 import os
+import shlex
+import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -16,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from magicoder import __version__
-from magicoder.errors import MagicoderError, RecipeError
+from magicoder.errors import Interrupted, MagicoderError, RecipeError
 
 if TYPE_CHECKING:
     from magicoder.pipeline import Result, Surroundings
@@ -27,7 +30,7 @@ FAMILIES = ("corpora", "strategies", "llms", "benchmarks", "languages")
 
 
 class _Group(click.Group):
-    """Prints a MagicoderError as one message and exits with its code."""
+    """Prints an error that the user can mend as one message and exits with its code."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -35,6 +38,15 @@ class _Group(click.Group):
         except MagicoderError as e:
             click.echo(f"error: {e}", err=True)
             ctx.exit(e.exit_code)
+        except KeyboardInterrupt:
+            click.echo("\nstopped", err=True)
+            ctx.exit(Interrupted.exit_code)
+        except OSError as e:
+            if e.errno == errno.EPIPE:  # `| head`: click knows what to do
+                raise
+            where = f"{e.filename}: " if e.filename else ""
+            click.echo(f"error: {where}{e.strerror or e}; mend it and run the same command again", err=True)
+            ctx.exit(MagicoderError.exit_code)
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -150,7 +162,7 @@ budget = click.option(
 @prices
 @about_work
 def run(as_json: bool, quiet: bool, out: Path | None, **options: Any) -> None:
-    """Make a dataset from RECIPE (a YAML file), or from --source without one.
+    """Make a dataset from RECIPE (a YAML file) or --source.
 
     \b
     Examples:
@@ -312,28 +324,43 @@ def _where(recipe: "Recipe", place: Path, result: "Result", options: dict[str, A
     ]
     if not result.summary.rows:
         lines += ["", f"No rows: {empty_because(result.summary)}"]
-    if not options["data"]:
-        lines += [
-            "",
-            "Not decontaminated: no benchmark files at hand; give their folder with --data (docs/benchmarks.md).",
-        ]
-    if recipe.teacher is None and "sources" in options:
-        again = " ".join([str(options["recipe"] or ""), *(f"--source {s}" for s in options["sources"])]).strip()
+    elif recipe.teacher is None and "sources" in options:
+        again = shlex.join([_program(), "run", *_asked(options)])
+        out = shlex.join(["--out", f"{place}-oss"])
         lines += ["", "Next, the same code with an LLM as teacher (OSS-Instruct):"]
-        lines += [f"  OPENAI_API_KEY=… magicoder run {again} --llm gpt-4o-mini --out {place}-oss"]
-        lines += [f"  magicoder run {again} --llm MODEL --base-url http://localhost:8000/v1 --out {place}-oss"]
+        lines += [f"  OPENAI_API_KEY=… {again} --llm gpt-4o-mini {out}"]
+        lines += [f"  {again} --llm MODEL --base-url http://localhost:8000/v1 {out}"]
     return "\n".join(lines)
 
 
+def _program() -> str:
+    """Return what calls this program again from the shell that called it."""
+    found = shutil.which("magicoder")
+    is_found = found is not None and Path(sys.argv[0]).exists() and Path(found).samefile(sys.argv[0])
+    return "magicoder" if is_found else sys.argv[0]
+
+
+def _asked(options: dict[str, Any]) -> list[str]:
+    """Return the arguments that say which code to read and what to hold it against."""
+    asked = [str(options["recipe"])] if options["recipe"] else []
+    for name in ("source", "language"):
+        asked += [word for value in options[f"{name}s"] for word in (f"--{name}", value)]
+    for name in ("limit", "data"):
+        asked += [f"--{name}", str(options[name])] if options[name] else []
+    return asked
+
+
 def _stop_on_signals() -> Any:
-    """Turn the first SIGINT or SIGTERM into a request to stop; a second one stops at once."""
+    """Turn the first SIGINT or SIGTERM into a request to stop; a second one ends the process, as safe as a kill."""
     asked: list[int] = []
 
     def handler(number: int, _frame: FrameType | None) -> None:
+        # os.write: the stream of stderr may be in the middle of a write.
         if asked:
-            raise KeyboardInterrupt
+            os.write(2, b"\nstopped at once; run the same command again to go on\n")
+            os._exit(Interrupted.exit_code)
         asked.append(number)
-        click.echo("\nstopping: waiting for what is in flight (again to stop at once)", err=True)
+        os.write(2, b"\nstopping: waiting for what is in flight (again to stop at once)\n")
 
     signal.signal(signal.SIGINT, handler)
     signal.signal(signal.SIGTERM, handler)
@@ -343,9 +370,7 @@ def _stop_on_signals() -> Any:
 def _home() -> Path:
     """Return the folder of what outlives runs: MAGICODER_HOME, else the user's data folder."""
     default = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "magicoder"
-    home = Path(os.environ.get("MAGICODER_HOME") or default)
-    home.mkdir(parents=True, exist_ok=True)
-    return home
+    return Path(os.environ.get("MAGICODER_HOME") or default)
 
 
 @main.command()
@@ -357,7 +382,7 @@ def init(path: Path) -> None:
     if path.exists():
         raise RecipeError(f"{path} is already there; give another name, or edit it")
     path.write_text(files("magicoder").joinpath("recipe.template.yaml").read_text(encoding="utf-8"), encoding="utf-8")
-    click.echo(f"wrote {path}\nnext: edit it, then: magicoder run {path}")
+    click.echo(f"wrote {path}\nnext: edit it, then: {shlex.join([_program(), 'run', str(path)])}")
 
 
 @main.command("list")
@@ -375,7 +400,10 @@ def list_(family: str, as_json: bool) -> None:
 @click.argument("folder", metavar="RUN", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def status(folder: Path, as_json: bool) -> None:
-    """Show how far the run in folder RUN is."""
+    """Show how far the run in folder RUN is.
+
+    Rows are counted as they are written, a few thousand at a time. `interrupted`: the same command goes on from there.
+    """
     from magicoder import console
     from magicoder.pipeline import progress_of
 
@@ -392,9 +420,10 @@ def status(folder: Path, as_json: bool) -> None:
 @click.option("--journal", type=click.Path(path_type=Path), metavar="FILE", help="Where the answers were kept.")
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def trace(folder: Path, sample_id: str, journal: Path | None, as_json: bool) -> None:
-    """Walk SAMPLE_ID of RUN back to repository, commit, line and licence; or to why it was rejected.
+    """Walk a row back to its line of code, or to why it was rejected.
 
-    Shows the snippet in its file, what the teacher was asked and answered, and what each stage decided.
+    Shows repository, commit, lines and licence of SAMPLE_ID in RUN, the snippet, what the teacher was asked and
+    answered, and what each stage decided.
     """
     from magicoder.trace import trace as find
     from magicoder.trace import turns_of
@@ -405,7 +434,8 @@ def trace(folder: Path, sample_id: str, journal: Path | None, as_json: bool) -> 
         click.echo(_json(found))
         return
     for name, value in found["origin"].items():
-        click.echo(f"{name:<12} {value if value != '' else '(unknown)'}")
+        if value != "" or name not in ("teacher", "parser"):  # which rows without a teacher do not have
+            click.echo(f"{name:<12} {value if value != '' else '(unknown)'}")
     click.echo()
     for title, text in (
         *([("snippet", found["snippet"])] if found["snippet"] else []),
@@ -421,7 +451,7 @@ def trace(folder: Path, sample_id: str, journal: Path | None, as_json: bool) -> 
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 @click.option("--data", envvar="MAGICODER_DATA", metavar="DIR", help="Folder with local benchmark files.")
 def doctor(as_json: bool, data: str | None) -> None:
-    """Check what works on this machine; each line says how to get what is missing."""
+    """Check what works here, and say how to get the rest."""
     from magicoder import console
     from magicoder.doctor import examine
 

@@ -4,13 +4,17 @@ import itertools
 import shutil
 import sys
 import textwrap
+import threading
+import time
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from magicoder.store import Progress
+from magicoder.store import Progress, Silent
 from magicoder.summary import StageCount, Summary
 
 if TYPE_CHECKING:
+    from tqdm import tqdm
+
     from magicoder.money import LedgerRow
     from magicoder.planning import Forecast, Shown
 
@@ -22,69 +26,123 @@ def say(text: str = "") -> None:
 
 
 class Bar:
-    """A progress bar with rate and time left; silent where stderr is not a terminal."""
+    """A progress bar with rate and time left; its clock goes on while nothing is done."""
 
-    def __init__(self, stage: str, *, quiet: bool) -> None:
+    def __init__(self, stage: str) -> None:
         self.stage = stage
-        self.quiet = quiet
-        self.bar: object | None = None
+        self.bar: tqdm[Any] | None = None
+        self.over = threading.Event()
+        self.clock = threading.Thread(target=self._go_on, daemon=True)
 
     def expect(self, total: int | None, unit: str) -> None:
         """Show an empty bar."""
         from tqdm import tqdm
 
         self.bar = tqdm(
-            total=total,
-            desc=f"{self.stage:<14}",
-            unit=f" {unit}",
-            unit_scale=False,
-            dynamic_ncols=True,
-            mininterval=0.2,
-            leave=False,
-            disable=True if self.quiet else None,
+            total=total, desc=_label(self.stage), unit=f" {unit}", dynamic_ncols=True, mininterval=0.2, leave=False
         )
+        self.clock.start()
 
     def tick(self, count: int, note: str = "") -> None:
         """Move the bar."""
-        if self.bar is None:
-            return
-        if note:
-            self.bar.set_postfix_str(note, refresh=False)  # type: ignore[attr-defined]
-        self.bar.update(count)  # type: ignore[attr-defined]
+        if self.bar is not None:
+            self.bar.set_postfix_str(note, refresh=False)
+            self.bar.update(count)
+
+    def hide(self) -> None:
+        """Clear the bar's line until it moves or its clock does."""
+        if self.bar is not None:
+            self.bar.clear()
 
     def close(self) -> None:
         """Take the bar away."""
         if self.bar is not None:
-            self.bar.close()  # type: ignore[attr-defined]
+            self.over.set()
+            self.clock.join()
+            self.bar.close()
+
+    def _go_on(self) -> None:
+        while self.bar is not None and not self.over.wait(1.0):
+            self.bar.refresh()
+
+
+class Lines:
+    """Progress where stderr is a file or a pipe: a line every half minute, for logs and those who wait beside them."""
+
+    def __init__(self, stage: str, *, every_s: float = 30.0) -> None:
+        self.stage = stage
+        self.every_s = every_s
+        self.unit = ""
+        self.total: int | None = None
+        self.count = self.said_count = 0
+        self.began = self.said = time.monotonic()
+
+    def expect(self, total: int | None, unit: str) -> None:
+        """Remember what is to come."""
+        self.total, self.unit = total, unit
+
+    def tick(self, count: int, note: str = "") -> None:
+        """Say how far it is, if the last line is old."""
+        from tqdm import tqdm
+
+        self.count += count
+        now = time.monotonic()
+        if now - self.said < self.every_s:
+            return
+        rate = (self.count - self.said_count) / max(now - self.said, 1e-9)
+        self.said, self.said_count = now, self.count
+        line = tqdm.format_meter(
+            self.count,
+            self.total or 0,
+            now - self.began,
+            ncols=0,
+            prefix=_label(self.stage),
+            unit=f" {self.unit}",
+            rate=rate,
+            postfix=note,
+        )
+        say(line)
+
+    def close(self) -> None:
+        """Leave the lines as they are."""
 
 
 class Watch:
-    """Shows each stage's bar while it runs, and one line when it is done."""
+    """Shows how far each stage is while it runs, and one line when it is done."""
 
     def __init__(self, *, quiet: bool = False) -> None:
         self.quiet = quiet
-        self.bar: Bar | None = None
+        self.shown: Bar | Lines | None = None
 
     def stage(self, name: str) -> Progress:
-        """Start a stage's bar."""
-        self.bar = Bar(name, quiet=self.quiet)
-        return self.bar
+        """Start to show a stage."""
+        self.close()
+        if self.quiet:
+            return Silent()
+        self.shown = Bar(name) if sys.stderr.isatty() else Lines(name)
+        return self.shown
 
     def done(self, count: StageCount, *, built: bool) -> None:
         """Replace the bar by the stage's result."""
         self.close()
         if not self.quiet:
-            say(f"{count.stage:<14} {_result(count)}" + ("" if built else "  (done before)"))
+            say(f"{_label(count.stage)} {_result(count)}" + ("" if built else "  (done before)"))
 
     def warn(self, text: str) -> None:
-        """Say it on a line of its own."""
+        """Say it on a line of its own, above a bar."""
+        if isinstance(self.shown, Bar):
+            self.shown.hide()
         say(f"note: {text}")
 
     def close(self) -> None:
         """Take the bar away, also after an error."""
-        if self.bar is not None:
-            self.bar.close()
-            self.bar = None
+        if self.shown is not None:
+            self.shown.close()
+            self.shown = None
+
+
+def _label(stage: str) -> str:
+    return f"{stage:<14}"
 
 
 def _result(count: StageCount) -> str:
@@ -124,7 +182,20 @@ def summary_text(summary: Summary) -> str:
     if summary.prompt_tokens or summary.completion_tokens:
         cost = "" if summary.cost_usd is None else f", {summary.cost_usd:,.2f} USD"
         text += f"\nTokens: {summary.prompt_tokens:,} in, {summary.completion_tokens:,} out{cost}\n"
-    return text
+    return f"{text}\n{_checked(summary)}\n"
+
+
+def _checked(summary: Summary) -> str:
+    """Say which benchmarks the rows are free of; that they were held against none is said as plainly."""
+    facts = next(count.facts for count in summary.stages if count.stage == "decontaminated")
+    if facts["mode"] == "off":
+        return "Not decontaminated: the recipe says `decontaminate: {mode: off}`."
+    if not facts["benchmarks"]:
+        return "Not decontaminated: no benchmark files at hand; give their folder with --data (docs/benchmarks.md)."
+    tasks = sum(b["tasks"] for b in facts["benchmarks"])
+    partly = f"; only partly: {', '.join(facts['partly_covered'])}" if facts["partly_covered"] else ""
+    missing = f"; not at hand: {', '.join(facts['not_covered'])}" if facts["not_covered"] else ""
+    return f"Decontaminated: {len(facts['benchmarks'])} benchmarks, {tasks:,} tasks{partly}{missing}."
 
 
 def forecast_text(forecast: "Forecast") -> str:

@@ -128,8 +128,13 @@ def _servers() -> Iterator[Finding]:
 
 def _benchmarks(data: str | None) -> Finding:
     from magicoder.benchmarks import at_hand
+    from magicoder.errors import BenchmarkError
 
-    known = at_hand(data)
+    try:
+        known = at_hand(data)
+    except BenchmarkError as e:
+        what, _, fix = str(e).partition("; ")
+        return Finding(what="benchmark files", state="broken", found=what, fix=fix)
     count = len({t.benchmark for t in known.tasks})
     fix = "" if count else "give --data DIR or set MAGICODER_DATA (docs/benchmarks.md)"
     return Finding(
@@ -141,11 +146,12 @@ def _benchmarks(data: str | None) -> Finding:
 
 
 def _journal(home: Path) -> Finding:
-    writable = os.access(home, os.W_OK)
+    there = next(p for p in (home, *home.absolute().parents) if p.exists())
+    writable = there.is_dir() and os.access(there, os.W_OK)
     return Finding(
         what="journal",
         state="ok" if writable else "broken",
-        found="MAGICODER_HOME is writable" if writable else f"{home} cannot be written",
+        found=str(home) if writable else f"{home} cannot be written",
         fix="" if writable else "set MAGICODER_HOME to a folder of yours",
     )
 

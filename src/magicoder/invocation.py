@@ -1,5 +1,6 @@
 """What the command line asks for, as a recipe."""
 
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,7 +33,9 @@ def from_flags(
     """
     if path is None and not sources:
         raise RecipeError("give a recipe file or --source PATH, e.g.: magicoder run --source stdlib")
-    base = read(path) if path else Recipe(name=_name(sources[0]))
+    if llm == "":
+        raise RecipeError("--llm is empty: name a model, or leave it away")
+    base = _read(path) if path else Recipe(name=_name(sources[0]))
     kind = (plugins.load("strategies", strategy) if strategy else base.strategy).seed_kind
     found = tuple(corpora.guess(s, kind) for s in sources) or None
     chosen = override(base, corpora=found, teacher=_teacher(base, llm, base_url))
@@ -46,6 +49,17 @@ def from_flags(
     screens = ("blank", "duplicate") if kind == "instruction" and path is None else None
     documents = override(chosen.documents, languages=languages or None, limit=limit, screens=screens)
     return override(chosen, documents=documents, target=target)
+
+
+def _read(path: Path) -> Recipe:
+    """Return the recipe in a file; code given in its place is told apart."""
+    try:
+        return read(path)
+    except RecipeError:
+        if path.exists() and path.suffix not in (".yaml", ".yml"):
+            code = shlex.quote(str(path))
+            raise RecipeError(f"{path} is not a recipe; to read code from it: magicoder run --source {code}") from None
+        raise
 
 
 def _teacher(base: Recipe, llm: str | None, base_url: str | None) -> LLM | None:
@@ -74,7 +88,11 @@ def _in_process(base: Recipe, cls: type[Transformers] | type[VLLM], model: str) 
 
 
 def _name(source: str) -> str:
-    """Return a run's name from its first source."""
-    stem = source.rstrip("/").split("#")[0].rsplit("/", 1)[-1] or Path(source).resolve().name
-    name = "".join(c if c.isalnum() or c in "-_" else "-" for c in stem.split(".")[0] or Path(source).resolve().name)
-    return name.strip("-") or "magicoder"
+    """Return a run's name from its first source: the last part of its path, without endings such as `.tar.gz`."""
+    place = source.rstrip("/").split("#")[0]
+    last = place.rsplit("/", 1)[-1].split("@")[0]
+    stem = Path(last if last.strip(".") else Path(place or "/").resolve().name)
+    while stem.suffix == ".git" or (stem.suffix[1:].isalpha() and not Path(place).expanduser().is_dir()):
+        stem = stem.with_suffix("")
+    name = "".join(c if c.isalnum() or c in "-_." else "-" for c in stem.name)
+    return name.strip("-.") or "magicoder"

@@ -81,8 +81,14 @@ class Journal:
         Raises:
             StoreError: not a journal, a damaged one, of another version, or not writable. The file is left as it is.
         """
-        with explained(path):
+        try:
             path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as e:
+            raise StoreError(
+                f"the journal's folder {path.parent} cannot be made ({e.strerror}); "
+                "set MAGICODER_HOME to a folder of yours, or give a file with --journal"
+            ) from e
+        with explained(path):
             _refuse_other_files(path)
         with _explained(path):
             # isolation_level None: transactions begin and end where this module says so.

@@ -1,8 +1,10 @@
 """What a user can get wrong, each with a message that says what, where and what to do; nothing is lost by it."""
 
 import json
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import orjson
@@ -35,6 +37,61 @@ def test_no_such_path(magicoder: Command, tmp_path: Path) -> None:
 
 def test_nothing_to_do(magicoder: Command) -> None:
     assert_clear(magicoder("run"), 2, "give a recipe file or --source PATH")
+
+
+def test_code_in_the_place_of_a_recipe(magicoder: Command, small_source: Path, tmp_path: Path) -> None:
+    pq.write_table(pa.table({"content": ["x = 1"]}), tmp_path / "t.parquet")
+    for code in (small_source, small_source / "module_01.py", "t.parquet"):
+        assert_clear(magicoder("run", code), 2, f"is not a recipe; to read code from it: magicoder run --source {code}")
+
+
+def test_an_empty_model_name(magicoder: Command, small_source: Path) -> None:
+    assert_clear(magicoder("run", "--source", small_source, "--llm", ""), 2, "--llm is empty")
+
+
+def test_no_such_folder_of_benchmark_files(magicoder: Command, small_source: Path) -> None:
+    """Or else a typo would publish rows that were compared to nothing."""
+    assert_clear(magicoder("run", "--source", small_source, "--data", "dta"), 2, "no folder dta", "--data")
+
+
+def test_a_home_that_cannot_be_written_stops_only_who_needs_it(
+    magicoder: Command, small_source: Path, home: Path
+) -> None:
+    (home / "magicoder").write_text("a file where the folder should be")
+    run = ("run", "--source", small_source, "--limit", "9", "--out", "out")
+    assert magicoder(*run).returncode == 0
+    assert_clear(magicoder(*run, "--llm", "mock"), 3, "cannot be made", "MAGICODER_HOME", "--journal")
+    assert magicoder(*run, "--llm", "mock", "--journal", "j.sqlite").returncode == 0
+
+
+def test_a_second_ctrl_c_stops_at_once_and_nothing_is_lost(
+    executable: str, magicoder: Command, small_source: Path, tmp_path: Path, home: Path
+) -> None:
+    (tmp_path / "r.yaml").write_text(
+        f"corpora: [{{local_files: {{path: {small_source}}}}}]\n"
+        "strategy: oss_instruct\nteacher: {mock: {latency_s: 30}}\n"
+    )
+    process = subprocess.Popen(
+        [executable, "run", "r.yaml", "--out", "out"],
+        cwd=tmp_path,
+        env=environment(home),
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "out" / "samples.building").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=20)
+    assert process.returncode == 130, stderr
+    assert "stopped at once" in stderr
+    assert "Traceback" not in stderr
+    rows = {r["stage"]: r["state"] for r in json.loads(magicoder("status", "out", "--json").stdout)}
+    assert (rows["screened"], rows["samples"], rows["dataset"]) == ("done", "interrupted", "-")
+    assert magicoder("run", "r.yaml", "--llm", "mock", "--out", "out").returncode == 0
 
 
 def test_an_empty_corpus(magicoder: Command, tmp_path: Path) -> None:

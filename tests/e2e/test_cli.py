@@ -1,6 +1,8 @@
 """The commands of the README, as a user runs them."""
 
 import json
+import shlex
+import shutil
 import sys
 from pathlib import Path
 
@@ -28,6 +30,51 @@ def test_run_makes_a_dataset_from_a_folder_and_says_what_is_where(
     assert {p.name for p in dataset.iterdir()} >= {"README.md", "data", "jsonl", "ATTRIBUTION.md"}
     rows = [json.loads(line) for line in (dataset / "jsonl" / "instruction.jsonl").read_text().splitlines()]
     assert len(rows) >= 100
+
+
+def test_the_next_command_works_when_pasted(
+    magicoder: Command, small_source: Path, executable: str, tmp_path: Path
+) -> None:
+    """Also for a program outside PATH, a path with a space, and what was asked for besides."""
+    spaced = shutil.copytree(small_source, tmp_path / "my project")
+    done = magicoder("run", "--source", spaced, "--language", "python", "--limit", "9", env={"PATH": "/usr/bin:/bin"})
+    pasted = next(line for line in done.stdout.splitlines() if "--llm gpt-4o-mini" in line)
+    key, program, *arguments = shlex.split(pasted)
+    assert key.startswith("OPENAI_API_KEY=")
+    assert program == executable
+    again = magicoder(*("mock" if a == "gpt-4o-mini" else a for a in arguments), "--json")
+    documents = json.loads(again.stdout)["summary"]["stages"][0]
+    assert documents["kept"] + documents["rejected"] == 9
+    assert (tmp_path / "runs" / "my-project-oss" / "dataset").is_dir()
+
+
+def test_what_the_rows_were_held_against_is_said(magicoder: Command, small_source: Path, tmp_path: Path) -> None:
+    run = ("run", "--source", small_source, "--limit", "9", "--out", "out")
+    assert "Not decontaminated: no benchmark files at hand" in magicoder(*run).stdout
+    (tmp_path / "empty").mkdir()
+    assert "Not decontaminated: no benchmark files at hand" in magicoder(*run, "--data", "empty").stdout
+    file = tmp_path / "data" / "benchmarks" / "gsm8k" / "test.jsonl"
+    file.parent.mkdir(parents=True)
+    file.write_text(json.dumps({"question": "How many eggs does the farmer sell?", "answer": "#### 3"}) + "\n")
+    assert "Decontaminated: 1 benchmarks, 1 tasks; only partly: gsm8k" in magicoder(*run, "--data", "data").stdout
+
+
+@pytest.mark.parametrize(
+    ("source", "name"),
+    [
+        ("click-8.5.1.tar.gz", "click-8.5.1"),
+        ("data/code.parquet", "code"),
+        ("repo.git#v1.2", "repo"),
+        ("hf://bigcode/the-stack@v1", "the-stack"),
+        ("my file.py", "my-file"),
+        ("..", None),
+        ("stdlib", "stdlib"),
+    ],
+)
+def test_a_run_is_named_after_its_source(source: str, name: str | None) -> None:
+    from magicoder.invocation import _name
+
+    assert _name(source) == (name or Path("..").resolve().name)
 
 
 def test_json_goes_to_stdout_alone(magicoder: Command, small_source: Path) -> None:
@@ -106,6 +153,7 @@ def test_a_mock_teacher_shows_oss_instruct_without_a_key(
 
 def test_init_writes_a_recipe_that_runs(magicoder: Command, small_source: Path, tmp_path: Path) -> None:
     assert magicoder("init", "mine.yaml").returncode == 0
+    assert "nowhere/mine.yaml: No such file" in magicoder("init", "nowhere/mine.yaml").stderr
     assert "mine.yaml is already there" in magicoder("init", "mine.yaml").stderr
     done = magicoder("run", "mine.yaml", "--source", small_source, "--llm", "mock", "--out", "out", "--json")
     assert done.returncode == 0, done.stderr
@@ -129,6 +177,21 @@ def test_doctor_says_how_to_get_what_is_missing_and_shows_no_key(magicoder: Comm
         f["what"] for f in findings
     }
     assert all(f["fix"] for f in findings if f["state"] != "ok")
+
+
+def test_doctor_changes_nothing_and_reports_what_is_broken(magicoder: Command, home: Path, tmp_path: Path) -> None:
+    magicoder("doctor")
+    assert not (home / "magicoder").exists()
+    (home / "magicoder").write_text("a file where the folder should be")
+    file = tmp_path / "data" / "benchmarks" / "gsm8k" / "test.jsonl"
+    file.parent.mkdir(parents=True)
+    file.write_text("{not json")
+    done = magicoder("doctor", "--data", "data", "--json")
+    assert done.returncode == 1
+    broken = {f["what"]: f for f in json.loads(done.stdout) if f["state"] == "broken"}
+    assert broken.keys() == {"journal", "benchmark files"}
+    assert "test.jsonl:1" in broken["benchmark files"]["found"]
+    assert all(f["fix"] for f in broken.values())
 
 
 def test_help_teaches_and_starts_faster_than_a_second_python(magicoder: Command, executable: str) -> None:

@@ -1,11 +1,13 @@
 """What models are measured on, and so what training data must not contain: one module per benchmark."""
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import orjson
 
 from magicoder import plugins
 from magicoder.benchmarks._files import FilesMissing
+from magicoder.errors import BenchmarkError
 from magicoder.fingerprint import digest_bytes
 from magicoder.records import Task
 
@@ -31,8 +33,13 @@ def at_hand(data: str | None) -> AtHand:
     """Return the tasks of every benchmark whose files lie under the folder `data` (docs/benchmarks.md).
 
     Raises:
-        BenchmarkError: a file is there but malformed. A file that is not there is no error: see `not_covered`.
+        BenchmarkError: no such folder, or a file is there but malformed. A file that is not there is no error: see
+            `not_covered`.
     """
+    if data is not None and not Path(data).expanduser().is_dir():
+        raise BenchmarkError(
+            f"there is no folder {data} with benchmark files; correct --data or MAGICODER_DATA, or leave it away"
+        )
     tasks: list[Task] = []
     versions: dict[str, str] = {}
     not_covered: dict[str, str] = {}

@@ -1,0 +1,53 @@
+"""What is shown while a run goes on."""
+
+import os
+import pty
+import re
+import termios
+import time
+
+import pytest
+
+from magicoder import console
+
+
+def test_the_clock_of_a_bar_goes_on_while_nothing_is_done_and_the_bar_leaves_nothing_behind(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    terminal, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (24, 100))
+    monkeypatch.setattr("sys.stderr", os.fdopen(theirs, "w", buffering=1))
+    bar = console.Watch().stage("samples")
+    bar.expect(10, "seeds")
+    bar.tick(1, "1 asked")
+    time.sleep(2.3)
+    shown = os.read(terminal, 65536).decode()
+    assert "00:02" in shown
+    assert "seeds/s" in shown
+    assert isinstance(bar, console.Bar)
+    bar.close()
+    assert re.fullmatch(r"\r *\r", os.read(terminal, 65536).decode())
+    os.close(terminal)
+
+
+def test_a_log_gets_a_line_now_and_then(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = console.Lines("samples", every_s=0.05)
+    lines.expect(1000, "seeds")
+    for _ in range(4):
+        lines.tick(5)
+    assert capsys.readouterr().err == "", "no line for every tick"
+    time.sleep(0.06)
+    lines.tick(480, "495 asked")
+    written = capsys.readouterr().err
+    assert written.count("\n") == 1
+    assert "50% 500/1000 [" in written
+    assert "seeds/s, 495 asked]" in written
+
+
+def test_quiet_shows_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    watch = console.Watch(quiet=True)
+    shown = watch.stage("samples")
+    shown.expect(1, "seeds")
+    shown.tick(1)
+    watch.close()
+    assert capsys.readouterr().err == ""
