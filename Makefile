@@ -23,7 +23,7 @@ demo: $(VENV)/.core  ## a dataset from the Python standard library: no key, no G
 test: $(VENV)/.dev   ## all tests
 	$(BIN)/python -m pytest -n 2 tests
 
-$(VENV)-serve/.done:
+$(VENV)-serve/.done: pyproject.toml
 	$(PYTHON) -m venv $(VENV)-serve
 	$(VENV)-serve/bin/python -m pip install --quiet torch==2.13.0 'transformers[serving]>=5' --editable '.[transformers]'
 	@touch $@

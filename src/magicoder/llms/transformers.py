@@ -1,7 +1,8 @@
 """A model in this process, by the transformers library: on a GPU, or on the CPU for small ones.
 
 Prompts are answered in batches of about the same length, or continuously where the library can: a slot that becomes
-free is filled with the next prompt. For a large model on a GPU the teacher `vllm`, or a server, is faster.
+free is filled with the next prompt. For a large model on a GPU the teacher `vllm`, or a server, is the better choice.
+Tested on the CPU; its authors have not run it on CUDA yet.
 """
 
 from collections.abc import Iterator
