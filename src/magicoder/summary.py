@@ -27,6 +27,7 @@ class Summary:
     """A whole run. Counts of `languages`, `licenses` and `repositories` are over published rows.
 
     stages               in order; a stage's `facts` are its manifest's (decontamination: benchmarks and hits)
+    repositories         all of them, about 150 bytes each
     cost_usd             None where the teacher's prices are not known
     """
 
