@@ -91,7 +91,8 @@ about_recipe = _options(
     click.option(
         "--llm",
         metavar="MODEL",
-        help="The teacher: a model of the endpoint, `mock` (offline), or `replay:FILE`. Default: none.",
+        help="The teacher: a model of the endpoint, `transformers:FOLDER_OR_NAME` or `vllm:NAME` in this process, "
+        "`mock` (offline, invented), or `replay:FILE`. Default: none.",
     ),
     click.option(
         "--base-url",

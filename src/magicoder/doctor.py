@@ -66,7 +66,12 @@ def _python() -> Finding:
 
 
 def _packages() -> Iterator[Finding]:
-    optional = (("datasets", "hub", "streaming Hugging Face datasets"),)
+    optional = (
+        ("datasets", "hub", "streaming Hugging Face datasets"),
+        ("tokenizers", "tokenizer", "exact token counts in estimates"),
+        ("transformers", "transformers", "a teacher in this process"),
+        ("vllm", "vllm", "a fast teacher in this process, on a GPU"),
+    )
     for module, extra, purpose in optional:
         there = importlib.util.find_spec(module) is not None
         fix = "" if there else f"pip install 'magicoder[{extra}]'"

@@ -327,3 +327,31 @@ def test_a_strategy_that_loses_or_doubles_an_id_is_not_let_through(runs: Runs, w
 
     with pytest.raises(AssertionError, match="ids lost or doubled"):
         runs(Teacher(), strategy=Careless())
+
+
+def test_a_session_whose_prompts_outlive_it_is_not_waited_for(runs: Runs) -> None:
+    class Batches(Teacher):
+        resumable = True
+
+        def collect(self) -> list[tuple[int, Completion | Failure]]:
+            return []
+
+    teacher = Batches(capacity=100)
+    with pytest.raises(Interrupted, match="23 prompts are in batches that go on"):
+        runs(teacher, stop=lambda: len(getattr(teacher, "flying", [])) == 23)
+
+
+def test_a_session_that_takes_more_than_the_window_gets_more(runs: Runs) -> None:
+    teacher = Teacher(capacity=20)
+    runs(teacher, window=5)
+    assert teacher.most_in_flight > 5
+
+
+def test_what_has_begun_is_finished_before_more_is_begun(runs: Runs) -> None:
+    teacher = Teacher(capacity=2)
+    runs(teacher)
+    begun = most = 0
+    for text in teacher.paid:
+        begun += -1 if text.startswith("again") else 1
+        most = max(most, begun)
+    assert most <= 4, "few dialogues are half paid at any time"

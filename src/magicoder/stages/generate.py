@@ -18,7 +18,7 @@ from magicoder.errors import Interrupted, Unusable
 from magicoder.journal import Journal, key
 from magicoder.protocols import LLM, NOT_IDENTITY, Engine, Purse, Session, Strategy
 from magicoder.records import Completion, Failure, Prompt, Rejection, Sample, Seed
-from magicoder.store import Artifact, Writer, account
+from magicoder.store import Artifact, Progress, Writer, account
 
 STAGE: Final = "samples"
 OVER_BUDGET: Final = "over_budget"
@@ -108,7 +108,7 @@ class Generate:
                 _publish(out, [o.seed.id for o in outcomes], outcomes)
             return
         with ExitStack() as stack:
-            driver = _Driver(self, strategy, desk, stack)
+            driver = _Driver(self, strategy, desk, stack=stack, progress=out.progress)
             finished = driver.outcomes(seeds, indices)
             for index in indices:
                 ids = [seed.id for seed in seeds.read_part(index)]
@@ -161,10 +161,12 @@ class Dialogue:
         self.outcome: Outcome | None = None
         self.prompt_tokens = 0
         self.completion_tokens = 0
+        self.begun = False  # an answer was taken in
 
     def advance(self, completion: Completion | None) -> Prompt | None:
         """Resume the strategy; return its next prompt, or None when `outcome` is there."""
         if completion is not None:
+            self.begun = True
             self.prompt_tokens += completion.prompt_tokens
             self.completion_tokens += completion.completion_tokens
         return self._resume(lambda: next(self.turns) if completion is None else self.turns.send(completion))
@@ -227,8 +229,11 @@ class _Request:
 class _Driver:
     """Keeps as many prompts in flight as the session wants, whatever turn their dialogues are at."""
 
-    def __init__(self, settings: Generate, strategy: Strategy, desk: Desk, stack: ExitStack) -> None:
+    def __init__(
+        self, settings: Generate, strategy: Strategy, desk: Desk, *, stack: ExitStack, progress: Progress
+    ) -> None:
         self.settings = settings
+        self.progress = progress
         self.strategy = strategy
         self.desk = desk
         self.stack = stack
@@ -255,7 +260,7 @@ class _Driver:
             while started and (outcome := started[0].outcome) is not None:
                 started.popleft()
                 yield outcome
-            while not exhausted and len(started) < self.settings.window and len(self.asking) < LOOK_UP:
+            while not exhausted and len(started) < self._window() and len(self.asking) < LOOK_UP:
                 seed = next(incoming, None)
                 if seed is None:
                     exhausted = True
@@ -266,6 +271,10 @@ class _Driver:
             if exhausted and not started:
                 return
             self._step()
+
+    def _window(self) -> int:
+        # A session that takes more (a batch) decides how much is gathered for it.
+        return max(self.settings.window, self.session.capacity if self.session else 0)
 
     def _advance(self, dialogue: Dialogue, completion: Completion | None) -> None:
         if dialogue.advance(completion) is not None:
@@ -292,7 +301,8 @@ class _Driver:
                 self.by_key[request.key].dialogues.append(dialogue)
             else:
                 self.by_key[request.key] = request
-                self.waiting.append(request)
+                # What has begun is finished first: fewer half-paid dialogues, and parts are written sooner.
+                (self.waiting.appendleft if dialogue.begun else self.waiting.append)(request)
 
     def _request(self, dialogue: Dialogue) -> _Request:
         assert dialogue.prompt is not None
@@ -330,6 +340,8 @@ class _Driver:
     def _collect(self) -> None:
         assert self.session is not None
         answers = self.session.collect()
+        if not answers:
+            self.progress.tick(0, self.note())  # a wait of hours goes on, and says so
         entries = [(self.sent[t].key, a, self.sent[t].body) for t, a in answers if isinstance(a, Completion)]
         # Durable when this returns; what another process stored first wins.
         earlier = self.desk.journal.record(entries)
@@ -355,6 +367,11 @@ class _Driver:
 
     def _drain(self) -> None:
         in_flight = len(self.sent)
+        if in_flight and getattr(self.session, "resumable", False):
+            raise Interrupted(
+                f"stopped as asked; {in_flight} prompts are in batches that go on at the endpoint: "
+                "run the same command again to fetch their answers"
+            )
         while self.sent:
             self._collect()
         raise Interrupted(
