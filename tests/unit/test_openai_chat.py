@@ -300,6 +300,14 @@ def test_an_unreachable_server_is_explained_before_anything_is_sent() -> None:
     llm = OpenAIChat(model="mock", base_url=url)
     with pytest.raises(TeacherError, match=r"cannot reach http://127.*is the server running\? start it"):
         ask(llm, prompt("x"))
+    far = OpenAIChat(model="mock", base_url=url.replace("http:", "https:"))
+    with pytest.raises(TeacherError, match=r"is this machine online\?"):  # nobody starts a vendor's server
+        ask(far, prompt("x"))
+
+
+def test_a_missing_model_name_is_asked_for_by_the_flag_there_is() -> None:
+    with pytest.raises(RecipeError, match="give --llm"):
+        OpenAIChat(model="")
 
 
 def test_an_unknown_model_is_refused_with_a_suggestion(server: FaultyServer) -> None:

@@ -183,9 +183,14 @@ class Endpoint:
         name = self.address.api_key_env
         detail = self.clean(trouble.detail)
         if trouble.kind is Kind.UNREACHABLE:
+            advice = (
+                "is this machine online? check the network"
+                if self.url.startswith("https://")
+                else f"is the server running? start it (for example: vllm serve {s.model})"
+            )
             return TeacherError(
-                f"cannot reach {self.url} ({detail}): is the server running? start it "
-                f"(for example: vllm serve {s.model}), or correct --base-url; every answer so far is in the journal"
+                f"cannot reach {self.url} ({detail}): {advice}, or correct --base-url; "
+                "every answer so far is in the journal"
             )
         if trouble.kind is Kind.KEY and self._key:
             what = f"the key in {name} was refused by {self.url} ({detail}); export a valid one"
@@ -194,7 +199,7 @@ class Endpoint:
         elif trouble.kind is Kind.CREDIT:
             what = f"the account behind {name} has no credit left ({detail}); top it up"
         elif trouble.kind is Kind.MODEL:
-            what = f"{self.url} has no model {s.model!r} ({detail}); give --model, as the endpoint names it"
+            what = f"{self.url} has no model {s.model!r} ({detail}); give --llm, as the endpoint names it"
         elif trouble.kind is Kind.ADDRESS:
             what = f"{self.url} has no /chat/completions ({detail}); correct --base-url, which often ends in /v1"
         elif trouble.kind is Kind.SETTING:

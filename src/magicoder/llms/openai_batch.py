@@ -61,7 +61,7 @@ class OpenAIBatch:
 
     def __post_init__(self) -> None:
         if not self.model:
-            raise RecipeError("openai_batch needs a model; give --model, as the endpoint names it")
+            raise RecipeError("openai_batch needs a model; give --llm, as the endpoint names it")
         for name in ("max_requests", "max_bytes", "concurrency"):
             if getattr(self, name) < 1:
                 raise RecipeError(f"{name} is {getattr(self, name)}; it must be at least 1")

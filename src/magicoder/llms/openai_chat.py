@@ -92,7 +92,7 @@ class OpenAIChat:
 
     def __post_init__(self) -> None:
         if not self.model:
-            raise RecipeError("openai_chat needs a model; give --model, as the endpoint names it")
+            raise RecipeError("openai_chat needs a model; give --llm, as the endpoint names it")
         if self.max_tokens_field not in ("max_tokens", "max_completion_tokens"):
             raise RecipeError(f"max_tokens_field is max_tokens or max_completion_tokens, not {self.max_tokens_field!r}")
         for name, least in _LEAST.items():
