@@ -206,9 +206,10 @@ def estimate(as_json: bool, quiet: bool, out: Path | None, sample: int, tokenize
 @click.option("-n", "count", type=click.IntRange(min=1), default=5, show_default=True, help="Seeds to try.")
 @about_work
 def preview(as_json: bool, quiet: bool, out: Path | None, count: int, **options: Any) -> None:
-    """Really make a few rows, and show prompt, raw answer, parse and verdict of each.
+    """Really make a few rows, and show how each came about.
 
-    The answers are kept: the run itself will not ask for them again.
+    Shows prompt, raw answer, parse and verdict side by side. The answers are kept: the run itself will not ask
+    for them again.
     """
     from magicoder import console
     from magicoder.planning import preview as make
@@ -226,7 +227,10 @@ def preview(as_json: bool, quiet: bool, out: Path | None, count: int, **options:
 @click.option("--data", envvar="MAGICODER_DATA", metavar="DIR", help="Folder with local benchmark files.")
 @about_work
 def retry(folder: Path, as_json: bool, quiet: bool, **options: Any) -> None:
-    """Ask again about the seeds of RUN that the endpoint did not answer, and make the rest again for free."""
+    """Ask again about what the endpoint did not answer.
+
+    Only those seeds of RUN are paid for; the rest is made again for free.
+    """
     _run(_recipe_of(folder), folder, options, as_json=as_json, quiet=quiet, retry=True)
 
 
@@ -235,7 +239,7 @@ def retry(folder: Path, as_json: bool, quiet: bool, **options: Any) -> None:
 @click.option("--data", envvar="MAGICODER_DATA", metavar="DIR", help="Folder with local benchmark files.")
 @about_work
 def reparse(folder: Path, as_json: bool, quiet: bool, **options: Any) -> None:
-    """Read all answers of RUN once more and make the dataset again, asking nobody: free."""
+    """Make the dataset of RUN again from its answers, for free."""
     _run(_recipe_of(folder), folder, options, as_json=as_json, quiet=quiet, reparse=True)
 
 
@@ -244,7 +248,10 @@ def reparse(folder: Path, as_json: bool, quiet: bool, **options: Any) -> None:
 @prices
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def ledger(folder: Path, prices: Path | None, as_json: bool) -> None:
-    """Show where the tokens and the money of RUN went: to published rows, and to each reason for a loss."""
+    """Show where the tokens and the money of RUN went.
+
+    To published rows, and to each reason for a loss.
+    """
     from magicoder import console
     from magicoder.pipeline import ledger_of
 

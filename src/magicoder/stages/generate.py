@@ -247,7 +247,8 @@ class _Driver:
 
     def note(self) -> str:
         """Say what a watcher wants to know beside the bar."""
-        parts = [f"{self.asked} asked", f"{self.found} from the journal", f"{self.paid_tokens:,} tokens paid"]
+        counts = ((self.asked, " asked"), (self.found, " reused"), (self.paid_tokens // 1000, "k tokens"))
+        parts = [f"{number:,}{what}" for number, what in counts if number]  # short: 80 columns leave 20 for it
         parts += [getattr(teller, "note", "") for teller in (self.desk.purse, self.session)]
         return ", ".join(filter(None, parts))
 
