@@ -1,10 +1,12 @@
 """Requests per second through a session and the journal, beside a bare aiohttp loop, on a loopback server.
 
     python benchmarks/generation.py --connections 128,512 --requests 6000
+    python benchmarks/generation.py --memory
 
 The server answers 1.2 KB after 200 ms, from a process of its own. `journaled` looks up, asks, and records every answer
 durably before going on, as the generate stage does; `bare` throws the answers away. `storm` meets a server that takes
-a quarter of the connections and refuses the others with 429 and `Retry-After: 1`; `ideal` counts that in.
+a quarter of the connections and refuses the others with 429 and `Retry-After: 1`; `ideal` counts that in. Every line
+comes from a process of its own. `--memory` shows how much a session and the journal hold after 1, 10 and 50 thousand.
 """
 
 import argparse
@@ -13,7 +15,7 @@ import multiprocessing
 import resource
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -50,6 +52,7 @@ class Server(asyncio.Protocol):
     """Just enough HTTP: one request at a time per connection, bodies with Content-Length."""
 
     limit = active = refused = 0
+    latency_s = LATENCY_S
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -73,16 +76,16 @@ class Server(asyncio.Protocol):
             self.transport.write(REFUSAL)
             return
         Server.active += 1
-        asyncio.get_running_loop().call_later(LATENCY_S, self.answer)
+        asyncio.get_running_loop().call_later(Server.latency_s, self.answer)
 
     def answer(self) -> None:
         Server.active -= 1
         self.transport.write(ANSWER)
 
 
-def serve(pipe: Connection, limit: int) -> None:
+def serve(pipe: Connection, limit: int, latency_s: float) -> None:
     async def main() -> None:
-        Server.limit = limit
+        Server.limit, Server.latency_s = limit, latency_s
         loop = asyncio.get_running_loop()
         server = await loop.create_server(Server, "127.0.0.1", 0, backlog=4096)
         pipe.send(server.sockets[0].getsockname()[1])
@@ -93,10 +96,10 @@ def serve(pipe: Connection, limit: int) -> None:
 
 
 @contextmanager
-def served(limit: int, refused: list[int]) -> Iterator[str]:
+def served(limit: int, refused: list[int], latency_s: float = LATENCY_S) -> Iterator[str]:
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    process = context.Process(target=serve, args=(theirs, limit))
+    process = context.Process(target=serve, args=(theirs, limit, latency_s))
     process.start()
     yield f"http://127.0.0.1:{ours.recv()}/v1"
     ours.send(None)
@@ -109,7 +112,7 @@ def prompts(count: int) -> Iterator[Prompt]:
         yield Prompt(messages=(Message(role="user", content=f"PID{i}X " + "seed code line\n" * 60),), max_tokens=512)
 
 
-def journaled(url: str, count: int, connections: int) -> None:
+def journaled(url: str, count: int, connections: int, tell: Callable[[int], None] | None = None) -> None:
     llm = OpenAIChat(model="mock", base_url=url, concurrency=connections)
     with tempfile.TemporaryDirectory(dir=".") as folder, Journal.open(Path(folder) / "journal.sqlite") as journal:
         waiting, keys = prompts(count), {}
@@ -137,6 +140,8 @@ def journaled(url: str, count: int, connections: int) -> None:
                     entries.append((k, answer, body))
                 journal.record(entries)
                 done += len(entries)
+                if tell is not None:
+                    tell(done)
         assert journal.stats().answers == count
 
 
@@ -174,20 +179,48 @@ def measure(name: str, count: int, connections: int) -> None:
     rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     print(
         f"{name:<10} {connections:>11} {count:>8} {count / wall:>8.0f} {100 * count / wall / ideal:>7.0f}% "
-        f"{1000 * cpu / count:>7.2f} {refused[0]:>8} {rss:>7}"
+        f"{1000 * cpu / count:>7.2f} {refused[0]:>8} {rss:>7}",
+        flush=True,
     )
+
+
+def memory() -> None:
+    marks = [1_000, 10_000, 50_000]
+
+    def tell(done: int) -> None:
+        while marks and done >= marks[0]:
+            pages = int(Path("/proc/self/statm").read_text().split()[1])
+            print(f"{marks.pop(0):>8} {pages * resource.getpagesize() / 2**20:>7.1f}", flush=True)
+
+    print("requests  RSS MB")
+    with served(0, [], latency_s=0.02) as url:
+        journaled(url, marks[-1], 128, tell)
+
+
+def apart(function: Callable[..., None], *arguments: object) -> None:
+    process = multiprocessing.get_context("spawn").Process(target=function, args=arguments)
+    process.start()
+    process.join()
+    if process.exitcode:
+        raise SystemExit(process.exitcode)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--requests", type=int, default=4000)
     parser.add_argument("--connections", default="128,512")
+    parser.add_argument("--memory", action="store_true", help="show memory instead of speed")
     arguments = parser.parse_args()
-    print("what       connections requests    req/s of ideal  CPU ms  refused  RSS MB")
+    if arguments.memory:
+        apart(memory)
+        return
+    print("what       connections requests    req/s of ideal  CPU ms  refused  RSS MB", flush=True)
     for connections in map(int, arguments.connections.split(",")):
+        # As many rounds at every width: else the wide ones would show little but their start.
+        count = max(arguments.requests, arguments.requests * connections // 128)
         for name in ("bare", "journaled", "bare", "journaled"):
-            measure(name, arguments.requests, connections)
-    measure("storm", 1000, 128)
+            apart(measure, name, count, connections)
+    apart(measure, "storm", 1000, 128)
 
 
 if __name__ == "__main__":

@@ -42,6 +42,7 @@ class FaultyServer:
         self.limit = limit  # the most requests at once, the others get a 429; 0: no limit
         self.per_window, self.window_s = 0, 1.0  # the most requests in a window of time, told by headers; 0: no limit
         self.key = ""  # if set, requests must bear it
+        self.say: Callable[[str], str] = "echo: {}".format  # what is answered to a prompt's last message
         self.models_status = 200
         self.models_latency_s = 0.0
         self.requests: Counter[str] = Counter()
@@ -139,7 +140,7 @@ class FaultyServer:
                 response = await MODES[mode](request, body)
             else:
                 await asyncio.sleep(self.latency_s)
-                response = _answer(body)
+                response = _answer(body, self.say(prompt))
         finally:
             self.in_flight -= 1
         self.answered[prompt] += response.status == 200
@@ -178,9 +179,9 @@ class FaultyServer:
         return not self.key or request.headers.get("Authorization") == f"Bearer {self.key}"
 
 
-def reply(body: dict[str, Any], **changes: Any) -> dict[str, Any]:
-    """What a healthy server says: one echo per sample."""
-    text = "echo: " + body["messages"][-1]["content"]
+def reply(body: dict[str, Any], text: str = "", **changes: Any) -> dict[str, Any]:
+    """What a healthy server says: one echo per sample, or `text`."""
+    text = text or "echo: " + body["messages"][-1]["content"]
     message = {"role": "assistant", "content": text, "reasoning_content": "hm"}
     choices = [{"index": i, "finish_reason": "stop", "message": message} for i in range(body.get("n", 1))]
     usage = {"prompt_tokens": 30, "completion_tokens": 22, "total_tokens": 52}
@@ -193,8 +194,8 @@ def reply(body: dict[str, Any], **changes: Any) -> dict[str, Any]:
     } | changes
 
 
-def _answer(body: dict[str, Any], **changes: Any) -> web.Response:
-    return web.Response(body=orjson.dumps(reply(body, **changes)), content_type="application/json")
+def _answer(body: dict[str, Any], text: str = "") -> web.Response:
+    return web.Response(body=orjson.dumps(reply(body, text)), content_type="application/json")
 
 
 def _error(status: int, code: str, message: str, headers: dict[str, str] | None = None) -> web.Response:

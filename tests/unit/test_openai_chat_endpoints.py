@@ -75,7 +75,7 @@ def test_a_dead_endpoints_prompts_move_and_it_is_used_again_when_it_is_back(serv
         servers[0].start()
 
     saboteur = threading.Thread(target=outage)
-    with both(servers, concurrency=8, max_retries=0, retry_delay_s=0.05).open() as session:
+    with both(servers, concurrency=8, max_retries=2, retry_delay_s=0.05).open() as session:
         saboteur.start()
         for _ in range(8):
             assert all_answered(drive(session, [f"p{_} {i}" for i in range(120)]), 120)
