@@ -213,15 +213,10 @@ class RunFolder:
     def is_busy(self) -> bool:
         """Return whether a process holds the folder's lock."""
         try:
-            lock = os.open(self.path / ".lock", os.O_RDONLY)
-        except OSError:
-            return False
-        try:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except OSError:
-            return True
-        finally:
-            os.close(lock)
+            with (self.path / ".lock").open() as lock:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError as e:
+            return isinstance(e, BlockingIOError)
         return False
 
     def check_layout(self) -> None:

@@ -165,4 +165,6 @@ def test_looking_at_a_run_changes_nothing_in_it(tmp_path: Path, source: Path) ->
     before = sorted(tmp_path.rglob("*"))
     states = [state for _, state, _, _ in pipeline.progress_of(RunFolder(tmp_path / "run"))]
     assert states[:3] == ["done", "interrupted", "-"]
+    with RunFolder.locked(tmp_path / "run") as folder:
+        assert pipeline.progress_of(folder)[1][1] == "under way"
     assert sorted(tmp_path.rglob("*")) == before
