@@ -198,9 +198,7 @@ class RunFolder:
                     f"{path} is in use by another magicoder run (process {holder}); wait for it, or use another --out"
                 ) from None
             except OSError as e:
-                raise StoreError(
-                    f"{path} cannot be locked ({e.strerror}); give a folder on a local disk with --out"
-                ) from e
+                raise StoreError(f"{path} cannot be locked ({e.strerror}); give one on a local disk with --out") from e
             folder = cls(path)
             with explained(path):
                 os.ftruncate(lock, 0)

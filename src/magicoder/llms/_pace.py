@@ -12,6 +12,7 @@ class Bucket:
         self._grain = grain
         self._at: float | None = None
         self._is_fresh = True
+        self._level = 0.0
         self._widen(max(grain, per_minute / 60))
 
     def wait_s(self, now: float, need: float) -> float:
