@@ -167,7 +167,7 @@ def run(as_json: bool, quiet: bool, out: Path | None, **options: Any) -> None:
 
     \b
     Examples:
-      magicoder run recipes/quickstart.yaml
+      magicoder run --source stdlib
       magicoder run --source ~/code/project --out runs/mine
       magicoder run --source code.parquet --llm qwen3-coder --base-url http://localhost:8000/v1
       magicoder run recipe.yaml --budget 20 --target 1000
