@@ -58,6 +58,10 @@ class Recipe:
     decontaminate: Decontaminate = field(default_factory=Decontaminate)
     export: Export = field(default_factory=Export)
 
+    def __post_init__(self) -> None:
+        if not self.name or self.name.startswith(".") or "/" in self.name:
+            raise ValueError(f"name is {self.name!r}; it becomes a folder below runs/: no slash, no dot in front")
+
     def check(self) -> None:
         """Check what no single field can.
 
@@ -195,7 +199,7 @@ class _Reader:
         try:
             return cls(**given)
         except ValueError as e:
-            raise self.fail(node, f"{at}: {e}") from e
+            raise self.fail(node, f"{at or 'the recipe'}: {e}") from e
 
     def plugin(self, node: yaml.Node, family: str, at: str) -> Any:
         if _is_null(node):

@@ -47,6 +47,7 @@ def test_a_good_recipe_becomes_one_typed_value() -> None:
         ("name: x\nseeds:\n  max_lines: many\n", r"r.yaml:3: seeds.max_lines must be a whole number, not 'many'"),
         ("name: x\nseeds:\n  max_lines: true\n", r"r.yaml:3: seeds.max_lines must be a whole number, not 'true'"),
         ("name: 3\n", r"r.yaml:1: name must be text, not '3'"),
+        ("name: ../elsewhere\n", r"r.yaml:1: .*name is '../elsewhere'; it becomes a folder below runs/"),
         ("clean: {near_duplicates: 1}\n", r"r.yaml:1: clean.near_duplicates must be true or false, not '1'"),
         ("corpora: {local_files: {path: x}}\n", r"r.yaml:1: corpora must be a list"),
         (
