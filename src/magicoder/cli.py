@@ -231,7 +231,7 @@ def retry(folder: Path, as_json: bool, quiet: bool, **options: Any) -> None:
 
     Only those seeds of RUN are paid for; the rest is made again for free.
     """
-    _run(_recipe_of(folder), folder, options, as_json=as_json, quiet=quiet, retry=True)
+    _run_again(folder, options, as_json=as_json, quiet=quiet, retry=True)
 
 
 @main.command()
@@ -240,7 +240,7 @@ def retry(folder: Path, as_json: bool, quiet: bool, **options: Any) -> None:
 @about_work
 def reparse(folder: Path, as_json: bool, quiet: bool, **options: Any) -> None:
     """Make the dataset of RUN again from its answers, for free."""
-    _run(_recipe_of(folder), folder, options, as_json=as_json, quiet=quiet, reparse=True)
+    _run_again(folder, options, as_json=as_json, quiet=quiet, reparse=True)
 
 
 @main.command()
@@ -266,10 +266,18 @@ def _recipe(options: dict[str, Any]) -> "Recipe":
     return from_flags(options["recipe"], **{name: options[name] for name in names})
 
 
-def _recipe_of(folder: Path) -> "Recipe":
-    from magicoder.pipeline import recipe_of
+def _run_again(folder: Path, options: dict[str, Any], *, as_json: bool, quiet: bool, **how: bool) -> None:
+    """Run what was run in `folder` before, from where it was run."""
+    from magicoder.pipeline import cwd_of, recipe_of
 
-    return recipe_of(_open(folder))
+    opened = _open(folder)
+    recipe, cwd = recipe_of(opened), cwd_of(opened)
+    given = {name: Path(value).absolute() for name, value in options.items() if isinstance(value, Path)}
+    data = str(Path(options["data"]).absolute()) if options["data"] else None
+    place = folder.absolute()
+    if cwd.is_dir():
+        os.chdir(cwd)
+    _run(recipe, place, {**options, **given, "data": data}, as_json=as_json, quiet=quiet, **how)
 
 
 def _run(recipe: "Recipe", place: Path, options: dict[str, Any], *, as_json: bool, quiet: bool, **how: bool) -> None:

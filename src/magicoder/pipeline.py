@@ -120,7 +120,10 @@ def run(recipe: Recipe, folder: RunFolder, around: Surroundings) -> Result:
         MagicoderError: what the user can mend; everything finished so far stays.
     """
     recipe.check()
-    folder.write_json("recipe.json", {"name": recipe.name, "recipe": to_yaml(recipe, private=True)})
+    # With where it was run from: paths in a recipe may be relative.
+    folder.write_json(
+        "recipe.json", {"name": recipe.name, "recipe": to_yaml(recipe, private=True), "cwd": str(Path.cwd())}
+    )
     line = Line(recipe, folder, around)
     seeds = line.seeds()
     rows = line.rows(seeds) if recipe.target is None else _towards(recipe.target, seeds, line)
@@ -374,6 +377,11 @@ def recipe_of(folder: RunFolder) -> Recipe:
     if not path.exists():
         raise StoreError(f"nothing was run in {folder.path} yet")
     return parse(orjson.loads(path.read_bytes())["recipe"], str(path))
+
+
+def cwd_of(folder: RunFolder) -> Path:
+    """Return the folder that the recipe's relative paths were meant from."""
+    return Path(orjson.loads((folder.path / "recipe.json").read_bytes()).get("cwd", "."))
 
 
 def ledger_of(folder: RunFolder, prices: Path | None = None) -> list[LedgerRow]:

@@ -37,17 +37,17 @@ def home(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def magicoder(executable: str, home: Path, tmp_path: Path) -> Command:
-    """Run `magicoder …` in tmp_path; extra environment by `env`."""
+    """Run `magicoder …` in tmp_path, or in `cwd`; extra environment by `env`."""
 
     def call(
-        *arguments: object, env: dict[str, str] | None = None, timeout: float = 240
+        *arguments: object, env: dict[str, str] | None = None, timeout: float = 240, cwd: Path = tmp_path
     ) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
             [executable, *map(str, arguments)],
             capture_output=True,
             text=True,
             check=False,
-            cwd=tmp_path,
+            cwd=cwd,
             env=environment(home) | (env or {}),
             timeout=timeout,
         )
