@@ -9,9 +9,11 @@ worker. Every figure is of one run in a process of its own; the seconds of a sta
 """
 
 import argparse
+import contextlib
 import hashlib
 import os
 import re
+import resource
 import subprocess
 import sys
 import sysconfig
@@ -61,9 +63,10 @@ def make_corpora(folder: Path, scale: int) -> dict[int, Path]:
 
 @dataclass
 class Run:
-    """`stages` are (name, rows, seconds); memory is in MB."""
+    """`stages` are (name, rows, seconds); `cpu` is seconds of all processes; memory is in MB."""
 
     stages: list[tuple[str, int, float]] = field(default_factory=list)
+    cpu: float = 0.0
     parent: int = 0
     worker: int = 0
 
@@ -80,9 +83,15 @@ def watch(process: "subprocess.Popen[str]", run: Run) -> None:
     """Take down peaks while the run lasts; a process's peak never falls, so its last reading is it."""
     while process.poll() is None:
         run.parent = max(run.parent, peak(process.pid))
-        children = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=False)
-        run.worker = max([run.worker, *(peak(int(child)) for child in children.stdout.split())])
+        for task in Path(f"/proc/{process.pid}/task").glob("*/children"):
+            with contextlib.suppress(OSError):
+                run.worker = max([run.worker, *(peak(int(child)) for child in task.read_text().split())])
         time.sleep(0.05)
+
+
+def cpu_s() -> float:
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def measure(corpus: Path, out: Path, workers: int, flags: list[str]) -> Run:
@@ -90,7 +99,7 @@ def measure(corpus: Path, out: Path, workers: int, flags: list[str]) -> Run:
     command += ["--journal", out.with_suffix(".sqlite"), "--workers", str(workers), *flags]
     command += ["--data", DATA] if DATA.is_dir() else []
     run = Run()
-    before = time.perf_counter()
+    before, cpu = time.perf_counter(), cpu_s()
     process = subprocess.Popen([*map(str, command)], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
     watcher = threading.Thread(target=watch, args=(process, run))
     watcher.start()
@@ -104,6 +113,7 @@ def measure(corpus: Path, out: Path, workers: int, flags: list[str]) -> Run:
             before = now
     watcher.join()
     assert process.returncode == 0, "".join(log)
+    run.cpu = cpu_s() - cpu
     run.stages.append(("dataset, report", run.stages[-1][1], time.perf_counter() - before))
     return run
 
@@ -123,7 +133,9 @@ def main() -> None:
                 text = "".join(f"{rows:>10,}{s:>7.2f}{rows / s:>8,.0f}" for _, rows, s in cells)
                 print(f"{stage:<27}{text}{cells[-1][2] / cells[0][2]:>11.2f}")
             wholes = [sum(s for _, _, s in r.stages) for r in runs.values()]
-            print(f"{'whole':<27}" + "".join(f"{s:>17.2f}{'':8}" for s in wholes) + f"{wholes[-1] / wholes[0]:>11.2f}")
+            for what, seconds in (("whole", wholes), ("whole, CPU", [r.cpu for r in runs.values()])):
+                text = "".join(f"{s:>17.2f}{'':8}" for s in seconds)
+                print(f"{what:<27}{text}{seconds[-1] / seconds[0]:>11.2f}")
             for who in ("parent", "worker"):
                 peaks = [getattr(r, who) for r in runs.values()]
                 ratio = peaks[-1] / peaks[0] if peaks[0] else 0
