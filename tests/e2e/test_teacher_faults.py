@@ -66,7 +66,18 @@ class Runner:
     """Starts runs that will be stopped."""
 
     def __init__(self, executable: str, folder: Path, home: Path, recipe: Path) -> None:
-        self.command = [executable, "run", str(recipe), "--out", "out", "--workers", "1", "--journal", "paid.sqlite"]
+        self.command = [
+            executable,
+            "run",
+            str(recipe),
+            "--out",
+            "out",
+            "--workers",
+            "1",
+            "--quiet",
+            "--journal",
+            "paid.sqlite",
+        ]
         self.folder, self.home = folder, home
 
     def start(self) -> "subprocess.Popen[str]":
@@ -94,14 +105,15 @@ def wait_for_requests(server: FaultyServer, more: int, process: "subprocess.Pope
 def test_killed_at_twenty_random_moments_no_run_pays_twice_for_more_than_was_in_flight(
     executable: str, magicoder: Command, server: FaultyServer, tmp_path: Path, home: Path
 ) -> None:
-    recipe = write_recipe(tmp_path, server, files=50)
+    server.latency_s = 0.05
+    recipe = write_recipe(tmp_path, server, files=36)
     runner = Runner(executable, tmp_path, home, recipe)
     rng = random.Random(20)
     killed, before = 0, 0
     for _ in range(KILLS):
         process = runner.start()
         wait_for_requests(server, 1, process)
-        time.sleep(rng.uniform(0.0, 0.5))
+        time.sleep(rng.uniform(0.0, 0.25))
         process.kill()
         process.communicate()
         killed += process.returncode == -signal.SIGKILL
@@ -124,7 +136,7 @@ def test_killed_at_twenty_random_moments_no_run_pays_twice_for_more_than_was_in_
 def test_a_run_that_is_stopped_gracefully_pays_nothing_twice(
     executable: str, magicoder: Command, server: FaultyServer, tmp_path: Path, home: Path
 ) -> None:
-    recipe = write_recipe(tmp_path, server, files=12)
+    recipe = write_recipe(tmp_path, server, files=8)
     runner = Runner(executable, tmp_path, home, recipe)
     for number, more in ((signal.SIGINT, 40), (signal.SIGTERM, 70), (signal.SIGINT, 5)):
         process = runner.start()
@@ -135,24 +147,24 @@ def test_a_run_that_is_stopped_gracefully_pays_nothing_twice(
         assert "run the same command again" in stderr
     done = magicoder("run", recipe, "--out", "out", "--journal", tmp_path / "paid.sqlite")
     assert done.returncode == 0, done.stderr
-    assert len(server.billed) > 300
+    assert len(server.billed) > 200
     assert set(server.billed.values()) == {1}
 
 
 def test_a_run_goes_on_by_itself_after_an_outage(
     executable: str, magicoder: Command, server: FaultyServer, tmp_path: Path, home: Path
 ) -> None:
-    recipe = write_recipe(tmp_path, server, files=10)
+    recipe = write_recipe(tmp_path, server, files=7)
     runner = Runner(executable, tmp_path, home, recipe)
     process = runner.start()
     wait_for_requests(server, 60, process)
     server.stop()
-    time.sleep(3)
+    time.sleep(2)
     assert process.poll() is None
     server.start()
     _, stderr = process.communicate(timeout=120)
     assert process.returncode == 0, stderr
-    assert len(server.billed) > 300
+    assert len(server.billed) > 200
     assert set(server.answered) == set(server.billed)
     assert paid_twice(server) <= CONCURRENCY
 
@@ -162,13 +174,13 @@ def test_a_run_through_every_fault_at_once_loses_no_seed(
 ) -> None:
     server.latency_s = 0.01
     server.mix(0.3, "429 ms", "429 later", "500", "hang", "cut", "cut in the middle", "malformed", "garbage")
-    recipe = write_recipe(tmp_path, server, files=10, more="timeout_s: 1")
+    recipe = write_recipe(tmp_path, server, files=7, more="timeout_s: 1")
     healer = threading.Timer(20, server.heal)
     healer.start()
     done = magicoder("run", recipe, "--out", "out", "--journal", tmp_path / "paid.sqlite")
     healer.cancel()
     assert done.returncode == 0, done.stderr
     assert sum(server.failed.values()) > 80
-    assert len(server.answered) == len(server.requests) > 300
+    assert len(server.answered) == len(server.requests) > 200
     for prompt, count in server.requests.items():
         assert count <= 1 + server.failed[prompt]

@@ -1,12 +1,19 @@
 """Several endpoints for one model: how they share the work, and what becomes of it when one is down."""
 
+import asyncio
+import random
 import threading
 from collections.abc import Iterator
 
 import pytest
 
 from magicoder.errors import TeacherError
-from magicoder.llms.openai_chat import OpenAIChat
+from magicoder.llms._breaker import Breaker
+from magicoder.llms._dispatch import Dispatcher
+from magicoder.llms._endpoint import Endpoint
+from magicoder.llms._pool import Pool
+from magicoder.llms._throttle import Throttle
+from magicoder.llms.openai_chat import Address, OpenAIChat
 from magicoder.records import Completion, Failure
 from tests.faulty_server import KEY, FaultyServer
 from tests.unit.test_openai_chat import ask, client, prompt
@@ -157,3 +164,24 @@ def test_an_endpoint_that_refuses_more_is_sent_less(servers: Two) -> None:
     answers = ask(both(servers, concurrency=32), *(prompt(f"p{i}") for i in range(600)))
     assert all(isinstance(a, Completion) for a in answers.values())
     assert asked(servers[1]) > 2 * asked(servers[0])
+
+
+def test_a_place_given_back_goes_to_who_waits_and_not_to_who_gave_up() -> None:
+    async def scenario() -> None:
+        pool = Pool()
+        address = Address(url="http://localhost:1/v1", api_key_env="K", share=1.0)
+        settings = OpenAIChat(model="m")
+        endpoint = Endpoint(settings, address, Throttle(1, pool.wake))
+        pool.breakers = [Breaker(settings, endpoint, Dispatcher(settings, None), random.Random(0))]
+        await pool.enter(1)
+        given_up, told_too_late, waiting = (asyncio.create_task(pool.enter(1)) for _ in range(3))
+        await asyncio.sleep(0)
+        given_up.cancel()
+        endpoint.throttle.leave()
+        pool.wake()
+        told_too_late.cancel()  # its place is there, but it does not know yet
+        await asyncio.gather(given_up, told_too_late, return_exceptions=True)
+        assert (await waiting).endpoint is endpoint
+        assert endpoint.throttle.free == 0
+
+    asyncio.run(scenario())

@@ -147,6 +147,7 @@ def test_a_wait_is_read_from_milliseconds_seconds_a_date_or_the_reset() -> None:
         ({"remaining-requests": "0"}, None),
         ({"remaining-requests": "-1", "reset-requests": "9s"}, None),
         ({"remaining-tokens": "99", "reset-tokens": "2s"}, 2.0),
+        ({"remaining-tokens": "50", "limit-tokens": "1050", "reset-tokens": "20s"}, 1.0),
         ({"remaining-tokens": "100", "reset-tokens": "2s"}, None),
         ({"remaining-tokens": "5", "limit-tokens": "50", "reset-tokens": "2s"}, None),
         ({"remaining-tokens": "0", "limit-tokens": "50", "reset-tokens": "2s"}, 2.0),

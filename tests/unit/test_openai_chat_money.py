@@ -85,11 +85,11 @@ def test_every_fault_alone_loses_nothing_and_is_paid_once_more_each_time(server:
     assert sum(server.failed.values()) >= 5
     for text in texts:
         assert server.requests[text] == 1 + server.failed[text]
-    assert meter.paid(answers) >= server.billed.total()
+    assert meter.paid(answers) >= server.billed.total() - server.billed[CANARY]
     if mode in FREE:
         assert meter.again_for.total() == 0
     else:
-        # Each attempt is counted, and (but for a test question, if there was one) none twice.
+        # Each attempt is counted, and (but for test questions, if there were any) none twice.
         assert meter.paid(answers) <= server.billed.total() + 1
 
 
@@ -109,8 +109,8 @@ def test_a_random_mix_of_all_faults_loses_nothing(server: FaultyServer) -> None:
     assert sum(server.failed.values()) > 150
     for text in texts:
         assert server.requests[text] <= 1 + server.failed[text]
-    asked = sum(n for text, n in server.billed.items() if text != CANARY)
-    assert asked <= meter.paid(answers) <= asked + 4
+    billed = server.billed.total() - server.billed[CANARY]
+    assert billed <= meter.paid(answers) <= billed + 4
 
 
 @pytest.mark.parametrize("mode", ["500", "hang", "cut", "malformed", "no choices", "503"])
@@ -172,8 +172,9 @@ def test_a_test_question_is_paid_for_by_a_prompts_reservation(server: FaultyServ
     server.fault("500", only="poison")
     meter = CountingMeter()
     answers = ask(client(server, max_retries=0), [f"poison {i}" for i in range(20)], meter)
-    assert server.requests[CANARY] >= 1
-    assert meter.paid(answers) >= server.billed.total()
+    assert server.requests[CANARY] >= 3
+    # One counted attempt pays for so many of them as its tokens are worth.
+    assert meter.paid(answers) > server.billed.total() - server.billed[CANARY]
 
 
 def test_without_money_for_a_test_question_poison_is_given_up_all_the_same(server: FaultyServer) -> None:

@@ -118,7 +118,7 @@ def test_an_endpoint_without_a_list_of_models_is_probed_by_a_short_question(serv
         healer.start()
         assert all_answered(drive(session, [f"p{i}" for i in range(20)]), 20)
         healer.join()
-    assert 1 <= server.requests[CANARY] <= 40
+    assert 3 <= server.requests[CANARY] <= 40
     short = next(b for b in server.bodies if b["messages"][-1]["content"] == CANARY)
     assert short["max_tokens"] == 16
     assert [m["role"] for m in short["messages"]] == ["system", "user"]
@@ -160,7 +160,7 @@ def test_poison_alone_is_given_up_and_does_not_stop_the_run(server: FaultyServer
         assert answer.reason == "server_error"
         assert answer.maybe_paid
     assert {n for text, n in server.requests.items() if text != CANARY} == {2}
-    assert server.requests[CANARY] <= 4  # not one for every eight
+    assert server.requests[CANARY] <= 9  # not for every eight anew
 
 
 def test_poison_among_others_is_given_up_without_a_pause(server: FaultyServer) -> None:
@@ -171,7 +171,7 @@ def test_poison_among_others_is_given_up_without_a_pause(server: FaultyServer) -
     failed = {texts[t] for t, a in answers.items() if isinstance(a, Failure)}
     assert failed == {f"poison {i}" for i in range(0, 200, 10)}
     assert all(server.requests[text] == 3 for text in failed)
-    assert server.requests[CANARY] <= 2
+    assert server.requests[CANARY] <= 6
 
 
 def test_when_most_fails_a_lucky_answer_condemns_no_prompt(server: FaultyServer) -> None:
@@ -187,7 +187,7 @@ def test_when_most_fails_a_lucky_answer_condemns_no_prompt(server: FaultyServer)
         answers = drive(session, [f"q{i}" for i in range(60)])
         healer.join()
     failed = sum(isinstance(a, Failure) for a in answers.values())
-    assert failed <= 16  # at most one lucky test question's worth
+    assert failed == 0
 
 
 def test_prompts_whose_answers_never_come_whole_stop_the_run_before_all_are_paid(server: FaultyServer) -> None:
@@ -220,3 +220,26 @@ def test_what_is_on_the_wire_is_not_taken_back(server: FaultyServer) -> None:
         assert [t for t, _ in session.collect()] == [1]
         assert session.withdraw() == []
         assert all_answered(dict(session.collect()), 1)
+
+
+def test_an_endpoint_that_is_overloaded_at_the_start_is_given_as_long_as_a_prompts_retries(
+    server: FaultyServer,
+) -> None:
+    server.fault("503")
+    healer = threading.Timer(0.5, server.heal)
+    healer.start()
+    answers = ask(client(server, max_retries=8, retry_delay_s=0.02), *(prompt(f"p{i}") for i in range(30)))
+    healer.join()
+    assert all_answered(answers, 30)
+
+
+def test_a_long_wait_for_a_limit_hands_back_control(server: FaultyServer) -> None:
+    server.per_window, server.window_s = 1, 3.0
+    with client(server, concurrency=1).open() as session:
+        session.submit(0, prompt("x"))
+        session.submit(1, prompt("y"))
+        assert [t for t, _ in session.collect()] == [0]
+        assert session.collect() == []
+        assert session.note.startswith("rate limit reached")
+        assert [t for t, _ in session.withdraw()] == [1]
+    assert server.requests["y"] == 0

@@ -27,6 +27,7 @@ _MOST_SUSPECTS: Final = 1024
 _MEMORY: Final = 0.95
 _CANARY: Final = 'Reply with the JSON {"ok": true}.'
 _CANARY_TOKENS: Final = 16
+_CANARIES: Final = 3
 
 
 class State(Enum):
@@ -80,8 +81,8 @@ class Ward(Protocol):
         """Hear that an endpoint will not come back, or of an error of the program."""
         ...
 
-    def affords_canary(self) -> bool:
-        """Pay for a canary out of what is set aside for some prompt in flight."""
+    def buy_canaries(self) -> int:
+        """Pay for canaries out of what is set aside for some prompt in flight; return for how many that is enough."""
         ...
 
 
@@ -94,7 +95,8 @@ class Breaker:
         self.cause: Trouble | None = None
         self.held: list[asyncio.Future[bool]] = []
         self.openings = 0
-        self.has_asked = False  # a canary, in this examination
+        self.looks = 0  # in this examination
+        self.has_asked = False  # a canary, likewise
         self._settings = settings
         self._ward = ward
         self._jitter = jitter
@@ -104,6 +106,7 @@ class Breaker:
         self._score = 1.0  # the share of attempts that were answered lately
         self._sample: Prompt | None = None
         self._was_absent = False
+        self._bought = 0  # canaries that are paid and not yet asked
         self._examiner: asyncio.Task[None] | None = None
 
     def doubt(self, ask: Ask, trouble: Trouble) -> None:
@@ -149,6 +152,7 @@ class Breaker:
         if self.state is State.UP:
             self.state = State.DOUBTED
             self._was_absent = self.has_asked = False
+            self.looks = 0
             self._examiner = asyncio.create_task(self._examine())
 
     def retire(self) -> None:
@@ -171,7 +175,8 @@ class Breaker:
                 self.state = State.DOWN
                 self._ward.opened(self)
                 self._forgive()
-                await self._rest(delay_s)
+                asked_s = self.cause.wait_s if self.cause is not None else None
+                await self._rest(max(delay_s, min(LONGEST_DELAY_S, asked_s or 0.0)))
                 delay_s = min(LONGEST_DELAY_S, 2 * delay_s)
         except Exception as e:  # raised again by `collect`
             self._ward.failed(self, e)
@@ -203,6 +208,7 @@ class Breaker:
         self._ward.changed()
 
     async def _is_well(self) -> bool:
+        self.looks += 1
         absence = await self.endpoint.absence()
         if absence is not None:
             self.cause = absence
@@ -215,34 +221,43 @@ class Breaker:
         return await self._sings()
 
     async def _sings(self) -> bool:
-        """Ask something short, in the manner of the prompt that failed last. A few tokens, at most as many as it.
+        """Ask something short, in the manner of the prompt that failed last; a few tokens each time.
 
-        This alone tells an endpoint that fails whatever it is asked from one whose last prompts are all poison.
+        This alone tells an endpoint that fails whatever it is asked from one whose last prompts are all poison. It
+        must answer several times: a single answer may be luck.
         """
-        if self._sample is None:
-            return True
-        if not self.has_asked and not self._ward.affords_canary():
-            return self._exonerate()
-        self.has_asked = True
-        wire = self._settings.wire(_canary(self._sample))
+        for _ in range(_CANARIES):
+            if self._sample is None:
+                return True
+            if self._bought <= 0:
+                self._bought = self._ward.buy_canaries()
+            if self._bought <= 0:
+                return self._exonerate()
+            self._bought -= 1
+            self.has_asked = True
+            outcome = await self._ask_canary(self._sample)
+            if isinstance(outcome, Completion):
+                continue
+            if outcome.kind is Kind.PROMPT:
+                if not self._ward.has_answered and self._tally >= SUSPECTS:
+                    self.cause = outcome
+                    raise self.hopeless()
+                return self._exonerate()
+            if outcome.kind in BLAMES_ENDPOINT or (outcome.kind is Kind.ADDRESS and self._ward.has_answered):
+                self.cause = outcome
+                return False
+            raise self.endpoint.error(outcome)
+        self._tally = 0
+        return self._exonerate()
+
+    async def _ask_canary(self, prompt: Prompt) -> Completion | Trouble:
+        wire = self._settings.wire(_canary(prompt))
         while True:
             now = asyncio.get_running_loop().time()
             outcome = await self.endpoint.post(wire, _CANARY_TOKENS, now, LONGEST_DELAY_S)
-            if isinstance(outcome, Completion):
-                self._tally = 0
-                return self._exonerate()
-            if outcome.kind is not Kind.THROTTLED:
-                break
+            if isinstance(outcome, Completion) or outcome.kind is not Kind.THROTTLED:
+                return outcome
             await self._rest(outcome.wait_s or LONGEST_DELAY_S / 10)
-        if outcome.kind is Kind.PROMPT:
-            if not self._ward.has_answered and self._tally >= SUSPECTS:
-                self.cause = outcome
-                raise self.hopeless()
-            return self._exonerate()
-        if outcome.kind in BLAMES_ENDPOINT or (outcome.kind is Kind.ADDRESS and self._ward.has_answered):
-            self.cause = outcome
-            return False
-        raise self.endpoint.error(outcome)
 
     def hopeless(self) -> TeacherError:
         """Say that the endpoint has never answered anything: there is nothing to wait for."""

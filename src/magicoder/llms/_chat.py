@@ -13,7 +13,7 @@ from magicoder.records import Completion, Failure, Prompt
 R = TypeVar("R")
 
 _PAUSE_S: Final = 1.0
-"""How long `collect` waits, during an outage, before it returns so that `note` can be shown."""
+"""How long `collect` waits with nothing on the wire before it returns, so that `note` can be shown."""
 
 
 class ChatSession:
@@ -44,9 +44,9 @@ class ChatSession:
     def collect(self) -> list[tuple[int, Completion | Failure]]:
         """Wait until something has finished and return all that has; see `Session.collect`.
 
-        When all endpoints are down it returns an empty list at once, and then once a second, so that `note` can be
-        shown and a wish to stop be heard. An interrupt (Ctrl-C) leaves the session usable: call again to wait for what
-        is in flight.
+        When all endpoints are down, or a rate limit keeps everything waiting, it returns an empty list once a second,
+        so that `note` can be shown and a wish to stop be heard. An interrupt (Ctrl-C) leaves the session usable: call
+        again to wait for what is in flight.
 
         Raises:
             TeacherError: unreachable, key refused, no credit, unknown model, or it fails whatever it is asked.
@@ -94,20 +94,20 @@ class ChatSession:
         for ticket, prompt in self._submitted:
             d.start(ticket, prompt)
         self._submitted.clear()
-        until: float | None = None
+        self._is_told = self._is_told and d.is_paused
+        until = asyncio.get_running_loop().time() + _PAUSE_S
         while not d.done and d.fatal is None and d.asks:
-            if not d.is_paused:
-                until = None
-            elif until is None:
-                until = asyncio.get_running_loop().time() + (_PAUSE_S if self._is_told else 0.0)
+            if d.is_paused and not self._is_told:
                 self._is_told = True
+                break
             d.news.clear()
             try:
                 async with asyncio.timeout_at(until):
                     await d.news.wait()
             except TimeoutError:
-                break
-        self._is_told = self._is_told and d.is_paused
+                if d.is_paused or not d.sending:
+                    break
+                until += _PAUSE_S
         for _ in range(4):  # let everything that has arrived by now finish as well: fewer, larger commits
             await asyncio.sleep(0)
         if not d.done and d.fatal is not None:

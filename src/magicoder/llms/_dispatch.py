@@ -20,6 +20,8 @@ _EMPTY_RETRIES: Final = 2
 _CHARACTERS_PER_TOKEN: Final = 4
 _UNKNOWN_LENGTH: Final = 1000
 """Tokens that an answer without `max_tokens` is taken to use until it is there."""
+_CANARY_COST: Final = 256
+"""Tokens, prompt and answer, at ten times what it is, since the two are not priced alike."""
 _HOPELESS: Final = 32
 """After so many prompts given up for answers that never came whole, and may all be paid, none more is sent."""
 
@@ -32,6 +34,7 @@ class Dispatcher:
         self.fatal: Exception | None = None
         self.news = asyncio.Event()
         self.asks: set[Ask] = set()
+        self.sending = 0
         self.has_answered = False
         self._settings = settings
         self._meter = meter
@@ -164,10 +167,12 @@ class Dispatcher:
             sent_in = throttle.round
             left_s = ask.deadline - now if self._settings.deadline_s is not None else None
             ask.sending = True
+            self.sending += 1
             try:
                 outcome = await breaker.endpoint.post(ask.wire, ask.need, now, left_s)
             finally:
                 ask.sending = False
+                self.sending -= 1
                 throttle.leave()
             if isinstance(outcome, Completion):
                 throttle.grow()
@@ -296,17 +301,19 @@ class Dispatcher:
         if any(b.state in (State.UP, State.DOUBTED) for b in self._breakers):
             return
         if breaker.has_asked and not self.has_answered:
-            raise breaker.hopeless()
+            if breaker.looks > self._settings.max_retries:
+                raise breaker.hopeless()
+            return
         now = asyncio.get_running_loop().time()
         if self._dark_since is None:
             self._dark_since = now
+            self.news.set()
         if now - self._dark_since > self._settings.outage_patience_s:
             cause = breaker.cause.detail if breaker.cause else "no answer"
             raise TeacherError(
                 f"{breaker.endpoint.url} has been down for {now - self._dark_since:.0f} s ({cause}); "
                 "run the same command again when it is back: every answer so far is in the journal"
             )
-        self.news.set()
 
     def changed(self) -> None:
         """Let prompts go to an endpoint that is up again, and see to those that are held."""
@@ -322,13 +329,15 @@ class Dispatcher:
             self.fatal = self.fatal or e
         self.news.set()
 
-    def affords_canary(self) -> bool:
-        """Let the reservation of a prompt in flight pay for the canary."""
+    def buy_canaries(self) -> int:
+        """Let the reservation of a prompt in flight pay for canaries: as if an attempt of it had been billed."""
         ask = next(iter(self.asks), None)
-        if ask is None or self._meter is None or self._meter.again(ask.ticket):
-            return True
+        if ask is None or self._meter is None:
+            return 1
+        if self._meter.again(ask.ticket):
+            return max(1, ask.need // _CANARY_COST)
         ask.broke = True
-        return False
+        return 0
 
     def _lose(self, breaker: Breaker, error: Exception) -> None:
         others = any(b is not breaker and b.state is not State.GONE for b in self._breakers)

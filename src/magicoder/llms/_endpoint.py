@@ -101,7 +101,7 @@ class Endpoint:
             outcome = _replies.completion_of(value, s.model)
             began = now  # an endpoint counts a request when it takes it
         else:
-            outcome = _replies.trouble_of(response.status, value, _replies.wait_of(headers))
+            outcome = _replies.trouble_of(response.status, value, _replies.wait_of(headers, tokens))
             began = asyncio.get_running_loop().time()
         if "x-ratelimit-remaining-requests" in headers or "x-ratelimit-remaining-tokens" in headers:
             hold_s = _replies.hold_of(headers, tokens)
@@ -122,6 +122,8 @@ class Endpoint:
         if isinstance(error, TimeoutError):
             return Trouble(Kind.OVERLOADED, "timed_out", f"no answer within {timeout_s:g} s", paid=True)
         detail = self.clean(str(error) or type(error).__name__)
+        if isinstance(error, aiohttp.ClientHttpProxyError):
+            return Trouble(Kind.UNREACHABLE, "connection_lost", detail)
         if isinstance(error, aiohttp.ClientConnectorError):
             kind = Kind.THROTTLED if error.errno in _OUR_LIMITS else Kind.UNREACHABLE
             return Trouble(kind, "connection_lost", detail)

@@ -147,14 +147,14 @@ def _refusal(status: int, code: str, message: str, detail: str) -> Trouble:
     return Trouble(Kind.PROMPT, "bad_request", detail)
 
 
-def wait_of(headers: Mapping[str, str]) -> float | None:
+def wait_of(headers: Mapping[str, str], tokens: int = 0) -> float | None:
     """Return the seconds that a refusal asks for, at most `MAX_WAIT_S`.
 
     By `retry-after-ms`, by `Retry-After` (a number or a date), or until the limit that is used up is reset.
     """
     milliseconds = _number(headers.get("retry-after-ms"))
     seconds = milliseconds / 1000 if milliseconds is not None else _seconds(headers.get("Retry-After"))
-    return hold_of(headers, 0) if seconds is None else min(MAX_WAIT_S, max(0.0, seconds))
+    return hold_of(headers, tokens) if seconds is None else min(MAX_WAIT_S, max(0.0, seconds))
 
 
 def _seconds(retry_after: str | None) -> float | None:
@@ -176,7 +176,9 @@ def hold_of(headers: Mapping[str, str], tokens: int) -> float | None:
     """Return the seconds until an endpoint takes more, if its headers say that it takes nothing now; None if it does.
 
     In the form of OpenAI: `x-ratelimit-remaining-requests` is 0, or `-tokens` less than the next request may use
-    although the limit would allow that many. Values below 0 mean "unknown" (Azure).
+    although the limit would allow that many. Requests are waited for until the limit is reset; tokens only until there
+    are enough, since they come back evenly and the reset names the time when all are back. Values below 0 mean
+    "unknown" (Azure).
     """
     found = None
     for what, need in (("requests", 1), ("tokens", max(1, tokens))):
@@ -187,6 +189,8 @@ def hold_of(headers: Mapping[str, str], tokens: int) -> float | None:
         if limit is not None and limit < need and left > 0:
             continue
         reset = _duration(headers.get(f"x-ratelimit-reset-{what}"))
+        if reset is not None and what == "tokens" and limit is not None and limit > need:
+            reset *= (need - left) / (limit - left)
         if reset is not None:
             found = max(found or 0.0, min(MAX_WAIT_S, reset))
     return found
