@@ -634,6 +634,7 @@ def test_an_endpoint_without_a_batch_api_is_said_to_have_none(server: BatchServe
 
 def test_a_batch_that_is_gone_is_not_silently_paid_again(server: BatchServer, tmp_path: Path) -> None:
     llm = client(server.url, linger_s=0)
+    server.stage_s = 3600
     with llm.open(None, tmp_path) as session:
         session.submit(0, prompt("x"))
         session.collect()
