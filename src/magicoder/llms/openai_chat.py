@@ -48,8 +48,8 @@ class Address:
 class OpenAIChat:
     """`model` as served at `base_url`, or at several `base_urls` at once.
 
-    Whether an endpoint is down or a prompt is at fault is told, where nothing else tells it, by a test question of a few
-    tokens: three in a row after eight prompts have failed with not one answer between them, and during such an outage.
+    Whether an endpoint is down or a prompt is at fault is told, where nothing else tells it, by test questions of a few
+    tokens: when eight prompts have failed with not one answer between them, or the last ones all have.
 
     base_urls            endpoints that serve the same model; each has its own limits, and one that is down is done
                          without until it is back. None: `base_url`
