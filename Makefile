@@ -23,9 +23,9 @@ demo: $(VENV)/.core  ## a dataset from the Python standard library: no key, no G
 test: $(VENV)/.dev   ## all tests
 	$(BIN)/python -m pytest -n 2 tests
 
-$(VENV)-serve/.done: pyproject.toml
+$(VENV)-serve/.done: pyproject.toml constraints-serve.txt
 	$(PYTHON) -m venv $(VENV)-serve
-	$(VENV)-serve/bin/python -m pip install --quiet torch==2.13.0 'transformers[serving]>=5' --editable '.[transformers]'
+	$(VENV)-serve/bin/python -m pip install --quiet --constraint constraints-serve.txt torch 'transformers[serving]' --editable '.[transformers]'
 	@touch $@
 
 test-server: $(VENV)/.dev $(VENV)-serve/.done  ## a real model, behind a server and in process, on CPU (installs torch beside)
