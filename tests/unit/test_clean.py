@@ -329,3 +329,116 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been_killed(tmp_path: Path, clean
     assert resumed.manifest.content == whole.manifest.content
     assert [replace(r, stage="") for r in resumed.rejections()] == [replace(r, stage="") for r in whole.rejections()]
     assert sorted(p.name for p in resumed.folder.iterdir()) == sorted(p.name for p in whole.folder.iterdir())
+
+
+# ---- what answers may be, each rule a switch
+
+DONE = "Here:\n\n```python\ndef area(w, h):\n    return w * h\n```\n"
+
+
+def faults(folder: Path, *samples: Sample, **switches: Any) -> dict[str, tuple[str, str]]:
+    found = cleaned(folder, artifact(folder, [samples]), replace(EXACT, **switches))
+    return {r.id: (r.reason, r.detail) for r in found.rejections()}
+
+
+@pytest.mark.parametrize(
+    ("switches", "response", "fault"),
+    [
+        ({"refused": True}, "I'm sorry, but I can't do that.", ("refused", "")),
+        ({"prose_only": True}, "Use a loop, and add as you go.", ("prose_only", "")),
+        ({"several_fences": True}, DONE + "\n```sh\npython a.py\n```\n", ("several_fences", "2 code blocks")),
+        ({"wrong_language": True}, "```cpp\nint a;\n```\n", ("wrong_language", "cpp for python")),
+        ({"unfinished": True}, "```python\ndef f():\n    pass\n```\n", ("unfinished", "f has no body in line 2")),
+        ({"response_words": (1, 5)}, DONE, ("too_long", "10 words of response")),
+        ({"response_characters": (500, 900)}, DONE, ("too_short", f"{len(DONE)} characters of response")),
+        ({"code_lines": (3, 100)}, DONE, ("too_short", "2 lines of code")),
+        ({"words_before_code": (0, 2)}, "One two three.\n" + DONE, ("too_long", "4 words before the code")),
+        ({"instruction_words": (10, 1000)}, DONE, ("too_short", "2 words of instruction")),
+        ({"instruction_characters": (1, 3)}, DONE, ("too_long", "13 characters of instruction")),
+    ],
+)
+def test_each_rule_rejects_its_case_when_it_is_on_and_only_then(
+    tmp_path: Path, switches: dict[str, Any], response: str, fault: tuple[str, str]
+) -> None:
+    bad = sample("a", response=response)
+    assert faults(tmp_path, bad, **switches) == {"a": fault}
+    assert faults(tmp_path / "off", bad) == {}
+
+
+def test_a_finished_answer_passes_all_rules(tmp_path: Path) -> None:
+    everything = Clean(
+        refused=True, prose_only=True, require_code=True, several_fences=True, copied_from_problem=True,
+        wrong_language=True, unfinished=True, code_lines=(1, 100), words_before_code=(0, 200),
+        instruction_words=(1, 200), response_characters=(1, 10_000), secrets="reject", personal_data="reject",
+    )  # fmt: skip
+    assert reasons(tmp_path, sample("a", response=DONE), clean=everything) == {}
+
+
+def test_the_first_of_several_faults_is_reported(tmp_path: Path) -> None:
+    bad = sample("a", response="I'm sorry, I can't. ```\n\n```java\nx ( TODO\n```\n```java\n// TODO\n```\n")
+    on: dict[str, Any] = {"refused": True, "several_fences": True, "unfinished": True, "solution_parses": True}
+    assert faults(tmp_path / "1", bad, response_words=(50, 99), **on)["a"][0] == "too_short"
+    for n, (switch, reason) in enumerate(
+        {"refused": "refused", "several_fences": "several_fences", "unfinished": "unfinished"}.items()
+    ):
+        assert faults(tmp_path / f"x{n}", bad, **on)["a"][0] == reason
+        on[switch] = False
+    assert faults(tmp_path / "2", bad, **on)["a"][0] == "does_not_parse"
+
+
+def test_the_wrong_language_needs_a_seed_in_a_known_one_and_a_named_block(tmp_path: Path) -> None:
+    bash_too = sample("a", response=DONE + "\n```sh\npython area.py\n```\n")
+    unnamed = sample("b", response="```\nint a;\n```\n")
+    unknown = sample("c", response="```cpp\nint c;\n```\n", language="cobol")
+    assert faults(tmp_path, bash_too, unnamed, unknown, wrong_language=True) == {}
+
+
+@pytest.mark.parametrize("limits", [(5,), (5, 1), (-1, 3), (1, 2, 3)])
+def test_limits_are_the_least_and_the_most(limits: tuple[int, ...]) -> None:
+    with pytest.raises(RecipeError, match=r"clean\.code_lines is .*; it is the least and the most"):
+        Clean(code_lines=limits)
+
+
+# ---- secrets in what came back
+
+KEY = "ghp_" + "9aQ4mZk7LxT2vB8nWc5RyD3fHj6GsP1uEoKi"
+
+
+def test_secrets_in_answers_are_replaced_alike_in_all_texts(tmp_path: Path) -> None:
+    given = sample("a", seed="# ann@x-y.org", instruction="Mail ann@x-y.org!", response=f'call("{KEY}")  # ann@x-y.org')
+    (kept,) = cleaned(tmp_path, artifact(tmp_path, [[given, sample("b")]])).read_part(0)[:1]
+    assert (kept.seed, kept.instruction, kept.response) == (
+        "# user1@example.com",
+        "Mail user1@example.com!",
+        'call("<KEY>")  # user1@example.com',
+    )
+    assert replace(kept, seed=given.seed, instruction=given.instruction, response=given.response) == given
+
+
+def test_secrets_may_reject_and_may_stay(tmp_path: Path) -> None:
+    bad = sample("a", response=f"x\n{KEY}")
+    found = cleaned(tmp_path, artifact(tmp_path, [[bad]]), replace(EXACT, secrets="reject"))
+    assert [(r.reason, r.detail, r.text) for r in found.rejections()] == [
+        ("secret", "github_token in line 2 of the response", "")
+    ]
+    as_it_was = replace(EXACT, secrets="keep", personal_data="keep")
+    assert cleaned(tmp_path / "k", artifact(tmp_path / "k", [[bad]]), as_it_was).read_part(0) == [bad]
+
+
+@pytest.mark.parametrize("shuffle_seed", [None, 666])
+def test_answers_that_differ_in_a_secret_alone_are_duplicates(tmp_path: Path, shuffle_seed: int | None) -> None:
+    a, b = (sample(n, response=f"Write to {n}@x-y.org.") for n in ("ann", "bob"))
+    found = cleaned(tmp_path, artifact(tmp_path, [[a, b]]), replace(EXACT, shuffle_seed=shuffle_seed))
+    assert [r.reason for r in found.rejections()] == ["duplicate_response"]
+
+
+def test_redacting_resumes_as_if_it_had_gone_on(tmp_path: Path) -> None:
+    parts = [[sample(f"s{p}{i}", response=f"{i} m{i % 3}@x-y.org {p % 2}") for i in range(4)] for p in range(4)]
+    given = artifact(tmp_path, parts)
+    whole, again = Writer(tmp_path / "w", "cleaned", Sample), Writer(tmp_path / "r", "cleaned", Sample)
+    Clean().run(given, whole, Local())
+    for i in range(2):
+        again.write(whole.read_part(i), whole.rejections_of_part(i))
+    Clean().run(given, again, Local())
+    assert [again.read_part(i) for i in range(4)] == [whole.read_part(i) for i in range(4)]
+    assert [again.rejections_of_part(i) for i in range(4)] == [whole.rejections_of_part(i) for i in range(4)]

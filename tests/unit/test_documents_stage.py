@@ -20,7 +20,7 @@ from magicoder.store import Writer
 from magicoder.text.disk_set import DiskMap, key_of
 
 CODE = "def area(width, height):\n    return width * height\n"
-EXACT = Documents(screens=(), normalise_newlines=False, max_bytes=10**8)
+EXACT = Documents(screens=(), secrets="keep", personal_data="keep", normalise_newlines=False, max_bytes=10**8)
 
 
 def raw(path: str, content: bytes | str = CODE, **changes: Any) -> RawDocument:
@@ -343,3 +343,98 @@ def test_a_map_on_disk_answers_who_was_first(tmp_path: Path) -> None:
 def test_a_map_that_cannot_be_written_says_where(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=r"cannot write .*absent"), DiskMap.opened(tmp_path / "absent" / "map"):
         pass
+
+
+# ---- secrets, personal data, licences
+
+KEY = "ghp_" + "9aQ4mZk7LxT2vB8nWc5RyD3fHj6GsP1uEoKi"
+SECRET = raw("a.py", f'{CODE}TOKEN = "{KEY}"\nAUTHOR = "ann@x-y.org"\n')
+
+
+def test_by_default_secrets_and_addresses_are_replaced_and_lines_stay(tmp_path: Path) -> None:
+    kept, rejected = results(run(tmp_path, [SECRET]))
+    assert kept[0].text == f'{CODE}TOKEN = "<KEY>"\nAUTHOR = "user1@example.com"\n'
+    assert rejected == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason", "detail"),
+    [
+        ({"secrets": "reject"}, "secret", "github_token in line 3"),
+        ({"secrets": "reject", "personal_data": "reject"}, "secret", "github_token in line 3"),
+        ({"personal_data": "reject"}, "personal_data", "email in line 4"),
+    ],
+)
+def test_a_file_is_rejected_for_a_secret_that_nothing_on_disk_tells(
+    tmp_path: Path, settings: dict[str, str], reason: str, detail: str
+) -> None:
+    kept, rejected = results(run(tmp_path, [SECRET], Documents(**settings)))
+    assert kept == []
+    assert [(r.reason, r.detail, r.text, r.language) for r in rejected] == [(reason, detail, "", "python")]
+    assert all(KEY.encode() not in data for data in files_of(tmp_path).values())
+
+
+def test_exact_mode_keeps_secrets_as_the_original_did(tmp_path: Path) -> None:
+    kept, _ = results(run(tmp_path, [SECRET], EXACT))
+    assert kept[0].text == SECRET.content.decode()
+
+
+def test_files_that_differ_in_an_address_alone_are_copies(tmp_path: Path) -> None:
+    raws = [raw(f"{name}.py", f"# by {name}@x-y.org\n{CODE}") for name in ("ann", "bob")]
+    _, rejected = results(run(tmp_path, raws))
+    assert [(r.reason, r.detail) for r in rejected] == [("duplicate", raws[0].id)]
+
+
+def test_redacting_resumes_and_spreads_over_workers_without_a_difference(tmp_path: Path) -> None:
+    raws = [raw(f"m{i}.py", f"{CODE}# ann{i}@x-y.org\nN = {i}\n") for i in range(40)]
+    stage = Documents(part_documents=7)
+    run(tmp_path / "whole", raws, stage)
+    shutil.copytree(tmp_path / "whole", tmp_path / "cut")
+    for path in [*(tmp_path / "cut").rglob("part-00003.parquet"), *(tmp_path / "cut").rglob("part-00004.parquet")]:
+        path.unlink()
+    run(tmp_path / "cut", raws, stage, workers=2)
+    assert files_of(tmp_path / "cut") == files_of(tmp_path / "whole")
+
+
+@pytest.mark.parametrize(
+    ("allowed", "license_", "is_kept"),
+    [
+        (("permissive",), "MIT", True),
+        (("permissive",), "GPL-3.0-only", False),
+        (("permissive",), "MIT OR GPL-3.0-only", True),
+        (("permissive",), "MIT AND GPL-3.0-only", False),
+        (("permissive",), "", False),
+        (("permissive", "unknown"), "", True),
+        (("GPL-3.0-only", "MIT"), "GPL-2.0-or-later", True),
+        (("GPL-2.0-only",), "GPL-2.0-only WITH Classpath-exception-2.0", True),
+        ((), "LicenseRef-Proprietary", True),
+    ],
+)
+def test_the_allow_list_decides_by_the_expression(
+    tmp_path: Path, allowed: tuple[str, ...], license_: str, is_kept: bool
+) -> None:
+    kept, rejected = results(run(tmp_path, [raw("a.py", license=license_)], Documents(licenses=allowed)))
+    assert bool(kept) == is_kept
+    if not is_kept:
+        assert [(r.reason, r.detail) for r in rejected] == [("license_not_allowed", license_ or "no licence found")]
+
+
+def test_the_licence_in_the_file_is_the_one_that_counts(tmp_path: Path) -> None:
+    document = raw("a.py", f"# SPDX-License-Identifier: GPL-3.0-only\n{CODE}", license="MIT")
+    _, rejected = results(run(tmp_path, [document], Documents(licenses=("permissive",))))
+    assert rejected[0].detail == "GPL-3.0-only"
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"licenses": ("Apach-2.0",)}, "'Apach-2.0' is no SPDX licence or expression; did you mean Apache-2.0"),
+        ({"licenses": ("permisive",)}, "did you mean permissive"),
+        ({"licenses": ("gpl2",)}, "did you mean GPL-2.0-only"),
+        ({"secrets": "drop"}, "secrets is 'drop'; it must be one of: keep, redact, reject"),
+        ({"personal_data": ""}, "personal_data is ''"),
+    ],
+)
+def test_a_wrong_word_is_an_error_that_helps(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        Documents(**settings)

@@ -1,17 +1,18 @@
 """Repeated, resembling and broken samples are taken out.
 
 The original's policy is the first three rules alone, in the order of its shuffle (method.md 1.9): `shuffle_seed: 666,
-near_duplicates: false, solution_parses: false`. The paper keeps incomplete solutions on purpose; whether a solution
-parses is a switch here.
+near_duplicates: false, solution_parses: false, secrets: keep, personal_data: keep`. The paper keeps noisy samples such
+as incomplete solutions on purpose, and found that dropping them helped nothing; so what others filter
+by (`text/answers.py`) is a switch here, off by default.
 """
 
 import hashlib
 import random
 from array import array
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Final
 
@@ -22,12 +23,18 @@ from magicoder.languages import Language, all_languages
 from magicoder.protocols import Engine
 from magicoder.records import Rejection, Sample
 from magicoder.store import Artifact, Writer, account
+from magicoder.text import answers, secrets
 from magicoder.text.codeblocks import CodeBlock, code_blocks
 from magicoder.text.minhash import Index, Sketch, sketches
 from magicoder.text.syntax import parses
 
 DUPLICATES: Final = ("duplicate_seed", "duplicate_instruction", "duplicate_response")
 """Reasons in the order in which the original reports them (it says problems and solutions)."""
+
+LIMITS: Final = (
+    *("instruction_words", "instruction_characters", "response_words", "response_characters"),
+    *("code_lines", "words_before_code"),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +52,21 @@ class Clean:
     require_code             reject where the response has no code block (reason `no_code`)
     copied_from_problem      reject where a code block of the response is one of the instruction's, all white space
                              removed; the original has this rule and leaves it off ("does not help much")
+    secrets, personal_data   `keep`, `redact` or `reject` what `text/secrets.py` finds in instruction, response, tests
+                             and seed (reasons `secret`, `personal_data`); what is redacted is judged afterwards
+    instruction_words, instruction_characters, response_words, response_characters
+                             the least and the most, e.g. `[10, 1000]`; `[]` for any (`too_short`, `too_long`)
+    code_lines               likewise the lines of all the response's code blocks, blank ones not counted
+    words_before_code        likewise the words before the response's first code block
+    refused                  reject where the response begins or ends with an apology, or asks for more details
+    prose_only               reject where the response holds no code, fenced or not
+    several_fences           reject where the response has more than one code block
+    wrong_language           reject where its code blocks name languages, and none is the seed's
+    unfinished               reject where the code has a TODO, an empty body or is cut off (`answers.unfinished`)
+
+    Of several reasons the first is given, in this order: lengths, `refused`, `prose_only`, `no_code`, `several_fences`,
+    `copied_from_problem`, `wrong_language`, `unfinished`, `does_not_parse`, `secret`, `personal_data`, then the
+    duplicates. Samples of `comment_pairs`, functions cut in two, are asked for lengths, parsing and secrets only.
     """
 
     duplicate_seeds: bool = True
@@ -56,12 +78,30 @@ class Clean:
     solution_parses: bool = True
     require_code: bool = False
     copied_from_problem: bool = False
+    secrets: str = "redact"
+    personal_data: str = "redact"
+    instruction_words: tuple[int, ...] = ()
+    instruction_characters: tuple[int, ...] = ()
+    response_words: tuple[int, ...] = ()
+    response_characters: tuple[int, ...] = ()
+    code_lines: tuple[int, ...] = ()
+    words_before_code: tuple[int, ...] = ()
+    refused: bool = False
+    prose_only: bool = False
+    several_fences: bool = False
+    wrong_language: bool = False
+    unfinished: bool = False
 
     def __post_init__(self) -> None:
         if not 0 < self.near_duplicate_threshold <= 1:
             raise RecipeError(
                 f"clean.near_duplicate_threshold is {self.near_duplicate_threshold}; it is above 0 and at most 1"
             )
+        for name in LIMITS:
+            limits = getattr(self, name)
+            if limits and not (len(limits) == 2 and 0 <= limits[0] <= limits[1]):
+                raise RecipeError(f"clean.{name} is {list(limits)}; it is the least and the most, such as [10, 1000]")
+        secrets.check_policies(secrets=self.secrets, personal_data=self.personal_data)
 
     def run(self, samples: Artifact[Sample], out: Writer[Sample], engine: Engine) -> None:
         """Write a part of kept samples for each part of `samples`, and why the others are not kept."""
@@ -84,7 +124,7 @@ class Clean:
                             Rejection(id=row.id, stage=out.stage, reason=reason, detail=detail, language=row.language)
                         )
                     else:
-                        kept.append(row)
+                        kept.append(examined.redacted or row)
                 account((r.id for r in rows), (r.id for r in kept), (r.id for r in rejections))
                 out.write(kept, rejections)
                 out.progress.tick(len(rows))
@@ -140,6 +180,7 @@ class Examined:
     keys         digests of seed, instruction and response, all white space removed
     origin       stands for the seed's id: samples of one seed share their seed by design
     reason       "" or why the sample is rejected whatever the others are
+    redacted     the sample with stand-ins for secrets, None if it holds none
     """
 
     keys: tuple[bytes, ...]
@@ -147,6 +188,7 @@ class Examined:
     reason: str = ""
     detail: str = ""
     sketch: Sketch | None = None
+    redacted: Sample | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +198,7 @@ class _Plain:
     clean: Clean
 
     def __call__(self, samples: list[Sample]) -> list[Examined]:
-        return [_examine(sample, self.clean, None) for sample in samples]
+        return [_examine(_judged(sample, self.clean), None) for sample in samples]
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,8 +210,9 @@ class _Whole:
     def __call__(self, samples: list[Sample]) -> list[Examined]:
         if not self.clean.near_duplicates:
             return _Plain(self.clean)(samples)
-        found = sketches([f"{sample.instruction}\n\n{sample.response}" for sample in samples])
-        return [_examine(sample, self.clean, sketch) for sample, sketch in zip(samples, found, strict=True)]
+        judged = [_judged(sample, self.clean) for sample in samples]
+        found = sketches([f"{verdict.sample.instruction}\n\n{verdict.sample.response}" for verdict in judged])
+        return [_examine(verdict, sketch) for verdict, sketch in zip(judged, found, strict=True)]
 
 
 def _examined(
@@ -187,14 +230,39 @@ def _examined(
         yield under_way.popleft(), found
 
 
-def _examine(sample: Sample, clean: Clean, sketch: Sketch | None) -> Examined:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Judged:
+    """A sample as it may be used, and "" or why it may not."""
+
+    sample: Sample
+    is_redacted: bool = False
+    reason: str = ""
+    detail: str = ""
+
+
+def _judged(sample: Sample, clean: Clean) -> _Judged:
     reason, detail = _fault(sample, clean)
+    if reason:
+        return _Judged(sample=sample, reason=reason, detail=detail)
+    texts = (sample.instruction, sample.response, sample.tests, sample.seed)
+    titles = (" of the instruction", " of the response", " of the tests", " of the seed")
+    found = secrets.apply(texts, secrets=clean.secrets, personal_data=clean.personal_data, titles=titles)
+    if found.reason or found.texts == texts:
+        return _Judged(sample=sample, reason=found.reason, detail=found.detail)
+    instruction, response, tests, seed = found.texts
+    sample = replace(sample, instruction=instruction, response=response, tests=tests, seed=seed)
+    return _Judged(sample=sample, is_redacted=True)
+
+
+def _examine(judged: _Judged, sketch: Sketch | None) -> Examined:
+    sample = judged.sample
     return Examined(
         keys=tuple(map(_key, (sample.seed, sample.instruction, sample.response))),
         origin=int.from_bytes(_key(sample.seed_id)[:8], "big"),
-        reason=reason,
-        detail=detail,
-        sketch=None if reason else sketch,
+        reason=judged.reason,
+        detail=judged.detail,
+        sketch=None if judged.reason else sketch,
+        redacted=sample if judged.is_redacted else None,
     )
 
 
@@ -269,25 +337,84 @@ class _Keeper:
 
 def _fault(sample: Sample, clean: Clean) -> tuple[str, str]:
     """Return why `sample` is rejected whatever the others are, and details; ("", "") if it is not."""
+    blocks = [b for b in code_blocks(sample.response) if b.code.strip()] if _needs_blocks(clean) else []
+    reason, detail = _misfit(sample, clean, blocks)
+    if reason:
+        return reason, detail
     if sample.strategy == "comment_pairs" and not sample.response.startswith("```"):  # a function cut in two
         language = _known().get(sample.language)
         code = sample.instruction + sample.response
         if clean.solution_parses and language is not None and not _parses(code, language):
             return "does_not_parse", sample.language
         return "", ""
-    if not (clean.solution_parses or clean.require_code or clean.copied_from_problem):
-        return "", ""
-    blocks = [b for b in code_blocks(sample.response) if b.code.strip()]
-    if clean.require_code and not blocks:
-        return "no_code", ""
-    if clean.copied_from_problem:
-        asked = {"".join(b.code.split()) for b in code_blocks(sample.instruction)}
-        if any("".join(b.code.split()) in asked for b in blocks):
-            return "copied_from_problem", ""
+    reason, detail = _poor(sample, clean, blocks)
+    if reason:
+        return reason, detail
     if clean.solution_parses:
         for block, language in _programs(blocks, sample.language):
             if not _parses(block.code, language):
                 return "does_not_parse", f"the {language.title} block at line {block.first_line} of the response"
+    return "", ""
+
+
+def _needs_blocks(clean: Clean) -> bool:
+    return bool(
+        clean.solution_parses
+        or clean.require_code
+        or clean.copied_from_problem
+        or clean.code_lines
+        or clean.words_before_code
+        or clean.refused
+        or clean.prose_only
+        or clean.several_fences
+        or clean.wrong_language
+        or clean.unfinished
+    )
+
+
+def _misfit(sample: Sample, clean: Clean, blocks: list[CodeBlock]) -> tuple[str, str]:
+    """Return `too_short` or `too_long` and of what; ("", "") if every length is within its limits."""
+    counts: list[tuple[str, Sequence[int], Callable[[], int]]] = [
+        ("words of instruction", clean.instruction_words, lambda: answers.words(sample.instruction)),
+        ("characters of instruction", clean.instruction_characters, lambda: len(sample.instruction)),
+        ("words of response", clean.response_words, lambda: answers.words(sample.response)),
+        ("characters of response", clean.response_characters, lambda: len(sample.response)),
+    ]
+    if blocks:
+        counts += [
+            ("lines of code", clean.code_lines, lambda: answers.lines_of_code(blocks)),
+            (
+                "words before the code",
+                clean.words_before_code,
+                lambda: answers.words_before(sample.response, blocks[0]),
+            ),
+        ]
+    for unit, limits, count in counts:
+        if limits and (reason := answers.outside(count(), limits)):
+            return reason, f"{count()} {unit}"
+    return "", ""
+
+
+def _poor(sample: Sample, clean: Clean, blocks: list[CodeBlock]) -> tuple[str, str]:
+    """Return the first of the answer's faults that `clean` asks for, and details; ("", "") if there is none."""
+    if clean.refused and answers.is_refusal(sample.response, blocks):
+        return "refused", ""
+    if clean.prose_only and answers.is_prose(sample.response, blocks):
+        return "prose_only", ""
+    if clean.require_code and not blocks:
+        return "no_code", ""
+    if clean.several_fences and len(blocks) > 1:
+        return "several_fences", f"{len(blocks)} code blocks"
+    if clean.copied_from_problem:
+        asked = {"".join(b.code.split()) for b in code_blocks(sample.instruction)}
+        if any("".join(b.code.split()) in asked for b in blocks):
+            return "copied_from_problem", ""
+    if clean.wrong_language:
+        named = [language.name for b in blocks if (language := _fences().get(b.name)) is not None]
+        if named and sample.language in _known() and sample.language not in named:
+            return "wrong_language", f"{', '.join(dict.fromkeys(named))} for {sample.language}"
+    if clean.unfinished and (why := answers.unfinished(blocks, is_python=sample.language == "python")):
+        return "unfinished", why
     return "", ""
 
 

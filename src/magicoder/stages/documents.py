@@ -1,8 +1,9 @@
 """Judge every file: decode it, find out language and licence, keep what can seed a problem, each text once.
 
 Paper, section 2 and appendix: seeds come from a corpus that is already filtered (`starcoderdata`); a corpus of one's
-own is not, so this stage applies the same kinds of screens. `Documents(screens=(), normalise_newlines=False,
-max_bytes=<huge>)` leaves a table's rows as they are, which the original's seeds depend on.
+own is not, so this stage applies the same kinds of screens. `Documents(screens=(), secrets="keep",
+personal_data="keep", normalise_newlines=False, max_bytes=<huge>)` leaves a table's rows as they are, which the
+original's seeds depend on.
 """
 
 import functools
@@ -17,7 +18,7 @@ from magicoder.errors import CorpusError, StoreError
 from magicoder.protocols import Engine
 from magicoder.records import Document, RawDocument, Rejection
 from magicoder.store import Writer, account
-from magicoder.text import licenses, screens
+from magicoder.text import licenses, screens, secrets
 from magicoder.text.disk_set import DiskMap, key_of
 
 STAGE: Final = "documents"
@@ -56,6 +57,11 @@ class Documents:
     min_bytes           shorter texts are rejected (`too_short`), surrounding blanks not counted
     max_line_length     a longer line rejects the file (`long_line`), in characters; The Stack's filter has 1,000
     languages           names from `languages/`; empty means all
+    licenses            what a file may be under (`license_not_allowed`): SPDX ids or expressions, `permissive`, and
+                        `unknown` for files that state nothing; empty means anything. See `licenses.is_allowed`
+    secrets             keys and passwords: `keep`, `redact` (stand-ins are written, lines stay where they are), or
+                        `reject` the file (`secret`, with kind and line, never the secret)
+    personal_data       e-mail and IP addresses, telephone numbers: likewise (`personal_data`)
     normalise_newlines  CR LF and CR become LF, a byte-order mark goes; False leaves the text as decoded
     limit               stop after so many files of the corpus
     part_documents      files a part
@@ -67,6 +73,9 @@ class Documents:
     min_bytes: int = 32
     max_line_length: int = 1000
     languages: tuple[str, ...] = ()
+    licenses: tuple[str, ...] = ()
+    secrets: str = "redact"
+    personal_data: str = "redact"
     normalise_newlines: bool = True
     limit: int | None = None
     part_documents: int = 1000
@@ -78,6 +87,8 @@ class Documents:
                 raise ValueError(f"screens: there is no screen {name!r}; there are: {', '.join(SCREENS)}")
         for name in self.languages:
             languages.get(name)
+        licenses.allow_list(self.licenses)
+        secrets.check_policies(secrets=self.secrets, personal_data=self.personal_data)
         lowest = {"max_bytes": 1, "min_bytes": 0, "max_line_length": 1, "part_documents": 1, "part_bytes": 1}
         for name, least in lowest.items():
             if getattr(self, name) < least:
@@ -216,14 +227,20 @@ def _judge(settings: Documents, raw: RawDocument) -> Document | Rejection:
     reason, detail = _screened(settings, raw.path, text)
     if reason:
         return _rejection(raw.id, reason, detail, language)
+    license_ = _license(raw.license, text)
+    if settings.licenses and not licenses.is_allowed(license_, licenses.allow_list(settings.licenses)):
+        return _rejection(raw.id, "license_not_allowed", license_ or "no licence found", language)
+    verdict = secrets.apply((text,), secrets=settings.secrets, personal_data=settings.personal_data)
+    if verdict.reason:
+        return _rejection(raw.id, verdict.reason, verdict.detail, language)
     return Document(
         id=raw.id,
-        text=text,
+        text=verdict.texts[0],
         language=language,
         repository=raw.repository,
         commit=raw.commit,
         path=raw.path,
-        license=_license(raw.license, text),
+        license=license_,
     )
 
 

@@ -5,10 +5,12 @@ Only what is stated is answered: "" means that nothing was recognised, and a nam
 expressions that no table knows, and its answers are cached.
 """
 
+import difflib
 import functools
 import re
 from typing import Any, Final
 
+from magicoder.errors import RecipeError
 from magicoder.text.license_phrases import NAMES, NOTICES, PERMISSIVE, SHORT, TITLES
 
 HEADER_LINES: Final = 100
@@ -153,6 +155,78 @@ def _permits(node: Any) -> bool:
         return any(_permits(a) for a in node.args)
     base = getattr(node, "license_symbol", node)
     return str(base.key) in PERMISSIVE
+
+
+WORDS: Final = ("permissive", "unknown")
+"""What an allow-list may name besides licences: whatever `is_permissive`, and files whose licence nothing states."""
+
+
+@functools.lru_cache(maxsize=64)
+def allow_list(names: tuple[str, ...]) -> frozenset[str]:
+    """Return what `is_allowed` takes: the words of `WORDS`, and SPDX expressions in their normal form.
+
+    Raises:
+        RecipeError: a name is neither a word of `WORDS` nor a licence; the message suggests the nearest.
+    """
+    return frozenset(name if name in WORDS else _listed(name) for name in names)
+
+
+def _listed(name: str) -> str:
+    expression = "" if not name.strip() else name if name in PERMISSIVE else _tabled(name)
+    if expression:
+        return expression
+    known = [*WORDS, *(key for key in _licensing().known_symbols if not key.startswith("LicenseRef-"))]
+    raise RecipeError(
+        f"licenses: {name!r} is no SPDX licence or expression{_nearest(name, known)} "
+        f"(the words {' and '.join(WORDS)} are known too)"
+    )
+
+
+def _tabled(name: str) -> str:
+    known = NAMES.get(words(name.strip()))
+    parsed = None if known else _parse(name.strip())
+    return known or (str(parsed.simplify().render()) if parsed is not None else "")
+
+
+def _nearest(name: str, known: list[str]) -> str:
+    if meant := normalise(name):
+        return f"; did you mean {meant}?"
+    lower = {k.lower(): k for k in reversed(known)}
+    near = difflib.get_close_matches(name.lower(), lower, n=1)
+    return f"; did you mean {lower[near[0]]}?" if near else ""
+
+
+@functools.lru_cache(maxsize=4096)
+def is_allowed(expression: str, allowed: frozenset[str]) -> bool:
+    """Whether `allowed` (of `allow_list`) lets one use what is under an SPDX expression, "" being unknown.
+
+    OR needs one allowed side, AND both; WITH an exception needs the licence or just that pair, since exceptions only
+    add permissions; `-or-later` may be used as any allowed later version. A listed expression allows itself.
+    """
+    if not expression:
+        return "unknown" in allowed
+    if expression in allowed or ("permissive" in allowed and expression in PERMISSIVE):
+        return True
+    parsed = _parse(expression)
+    return parsed is not None and _is_allowed(parsed, allowed)
+
+
+def _is_allowed(node: Any, allowed: frozenset[str]) -> bool:
+    if str(node.simplify().render()) in allowed:
+        return True
+    operator = getattr(node, "operator", "").strip()
+    if operator:
+        return (all if operator == "AND" else any)(_is_allowed(a, allowed) for a in node.args)
+    key = str(getattr(node, "license_symbol", node).key)
+    if key in allowed or ("permissive" in allowed and key in PERMISSIVE):
+        return True
+    family, _, version = key.removesuffix("-or-later").rpartition("-")
+    later = (name.removesuffix("-only").removesuffix("-or-later").rpartition("-") for name in allowed)
+    return key.endswith("-or-later") and any(f == family and _version(v) >= _version(version) for f, _, v in later)
+
+
+def _version(text: str) -> tuple[int, ...]:
+    return tuple(int(n) for n in text.split(".")) if re.fullmatch(r"\d+(\.\d+)*", text) else ()
 
 
 def _spdx_lines(head: str) -> str:
