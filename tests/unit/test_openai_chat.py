@@ -285,12 +285,15 @@ def test_what_would_fail_for_every_prompt_stops_the_run(server: FaultyServer, mo
 
 def test_answers_that_came_before_the_end_are_handed_over_first(server: FaultyServer) -> None:
     server.fault("401", only="bad")
+    server.fault("slow", only="good")
     with client(server).open() as session:
         for ticket, text in enumerate(["good", "bad"]):
             session.submit(ticket, prompt(text))
-        assert isinstance(dict(session.collect())[0], Completion)
+        assert isinstance(dict(session.collect())[0], Completion)  # paid, and on the wire when the key was refused
+        session.submit(2, prompt("late"))
         with pytest.raises(TeacherError, match="wants a key"):
             session.collect()
+    assert server.requests["late"] == 0
 
 
 def test_an_unreachable_server_is_explained_before_anything_is_sent() -> None:

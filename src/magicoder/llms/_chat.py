@@ -48,6 +48,8 @@ class ChatSession:
         so that `note` can be shown and a wish to stop be heard. An interrupt (Ctrl-C) leaves the session usable: call
         again to wait for what is in flight.
 
+        When the session cannot go on, what is on the wire is still waited for, since it is paid.
+
         Raises:
             TeacherError: unreachable, key refused, no credit, unknown model, or it fails whatever it is asked.
         """
@@ -96,7 +98,7 @@ class ChatSession:
         self._submitted.clear()
         self._is_told = self._is_told and d.is_paused
         until = asyncio.get_running_loop().time() + _PAUSE_S
-        while not d.done and d.fatal is None and d.asks:
+        while not d.done and d.asks and (d.fatal is None or d.sending):
             if d.is_paused and not self._is_told:
                 self._is_told = True
                 break

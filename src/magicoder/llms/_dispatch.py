@@ -128,7 +128,8 @@ class Dispatcher:
 
     async def shut(self) -> None:
         """Give up everything and close every connection."""
-        self._pool.close()
+        if self._is_met:
+            self._pool.close()
         tasks = [ask.task for ask in self.asks if ask.task is not None]
         for task in tasks:
             task.cancel()
@@ -146,7 +147,7 @@ class Dispatcher:
             if isinstance(outcome, Failure):
                 self._count_waste(outcome)
         except Exception as e:  # raised again by `collect`
-            self.fatal = self.fatal or e
+            self._end(e)
         finally:
             self.asks.discard(ask)
             self._judge_if_idle()
@@ -326,7 +327,7 @@ class Dispatcher:
         try:
             self._lose(breaker, error)
         except Exception as e:
-            self.fatal = self.fatal or e
+            self._end(e)
         self.news.set()
 
     def buy_canaries(self) -> int:
@@ -338,6 +339,11 @@ class Dispatcher:
             return max(1, ask.need // _CANARY_COST)
         ask.broke = True
         return 0
+
+    def _end(self, error: Exception) -> None:
+        """Send nothing more; what is on the wire is paid, and waited for."""
+        self.fatal = self.fatal or error
+        self._pool.close()
 
     def _lose(self, breaker: Breaker, error: Exception) -> None:
         others = any(b is not breaker and b.state is not State.GONE for b in self._breakers)

@@ -12,6 +12,7 @@ class Pool:
 
     def __init__(self) -> None:
         self.breakers: Sequence[Breaker] = ()
+        self.is_closed = False
         self._queue: deque[tuple[asyncio.Future[Breaker], int]] = deque()
         self._timer: asyncio.TimerHandle | None = None
 
@@ -52,14 +53,15 @@ class Pool:
             place.set_result(self._take(breaker, tokens))
 
     def close(self) -> None:
-        """Cancel the timer."""
+        """Give no more places."""
+        self.is_closed = True
         if self._timer is not None:
             self._timer.cancel()
 
     def _choose(self, tokens: int) -> tuple[Breaker | None, float | None]:
         """Return the endpoint with the most room for its weight, or how long to wait, None if until it says so."""
         best, most, soonest = None, 0.0, None
-        for breaker in self.breakers:
+        for breaker in () if self.is_closed else self.breakers:
             endpoint = breaker.endpoint
             free = endpoint.throttle.free
             if breaker.state is not State.UP or free <= 0:
