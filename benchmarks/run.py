@@ -11,6 +11,7 @@ HERE = Path(__file__).parent
 COMMANDS: dict[str, list[str]] = {
     "generation": ["generation.py", "--connections", "128,512", "--requests", "6000"],
     "main_job": ["main_job.py"],
+    "secret_screen": ["secret_screen.py"],
     "seeds": ["seeds.py"],
 }
 

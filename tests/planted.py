@@ -94,6 +94,9 @@ FORMS = (
 )
 """Ways to write a key down, each in a line of its own."""
 
+BARE_FORMS = ("export {name}={key}\n", "curl -sS -H 'X-Auth: {key}' host\n", "// {key} was here\n")
+"""Ways to write down what no name needs to give away."""
+
 
 def planted(kind: str, rng: random.Random, form: str) -> tuple[str, str]:
     """Return a piece of code that holds a key of `kind`, and the key."""

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from magicoder.text import personal_data, secret_patterns
-from magicoder.text.secrets import _apart, _is_secret, _private_keys, apply, find
+from magicoder.text.secrets import _apart, _is_secret, _private_key, apply, find
 from tests.planted import FORMS, KEYS, planted
 
 RULES = [(rule, re.compile(rule.pattern.encode())) for rule in (*secret_patterns.KEYS, *secret_patterns.NAMED)]
@@ -34,9 +34,10 @@ def everywhere(text: str) -> list[personal_data.Span]:
         for rule, pattern in RULES:
             for start in range(len(data)):
                 found = pattern.match(data, start)
-                if found and _is_secret(rule, found["value"] if pattern.groups else found[0]):
+                if found and rule.kind == "private_key":
+                    yield from _private_key(data, found)
+                elif found and _is_secret(rule, found["value"] if pattern.groups else found[0]):
                     yield *found.span("value" if pattern.groups else 0), rule.kind
-        yield from _private_keys(data)
 
     return _apart(spans(), [])
 

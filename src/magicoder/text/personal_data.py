@@ -7,7 +7,7 @@ numbers, the address of a service (`git@github.com`), and numbers that name no o
 import functools
 import ipaddress
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Final
 
 from ahocorasick_rs import BytesAhoCorasick, MatchKind
@@ -111,27 +111,23 @@ def _in_url(data: bytes, start: int) -> bool:
 
 
 def _addresses(data: bytes) -> Iterator[Span]:
-    zeros = data.translate(_TO_ZEROS)
-    quads, groups = _address_searches()
-    for _, start, _ in quads.find_matches_as_indexes(zeros):
-        begin = start
+    for number, at, _ in _search((*_QUADS, *_GROUPS)).find_matches_as_indexes(data.translate(_TO_ZEROS)):
+        if number >= len(_QUADS):
+            found = _IPV6.match(data, at)
+            if found and _is_public(found[0].decode()):
+                yield at, found.end(), "ipv6"
+            continue
+        begin = at
         while begin > 0 and 48 <= data[begin - 1] <= 57:
             begin -= 1
         found = _IPV4.match(data, begin)
         if found and _is_public(found[0].decode()) and not _is_version(data, begin, found.end()):
             yield begin, found.end(), "ipv4"
-    for _, start, _ in groups.find_matches_as_indexes(zeros):
-        found = _IPV6.match(data, start)
-        if found and _is_public(found[0].decode()):
-            yield start, found.end(), "ipv6"
 
 
 @functools.cache
-def _address_searches() -> tuple[BytesAhoCorasick, BytesAhoCorasick]:
-    def of(words: Sequence[str]) -> BytesAhoCorasick:
-        return BytesAhoCorasick([w.encode() for w in words], matchkind=MatchKind.LeftmostFirst)
-
-    return of(_QUADS), of(_GROUPS)
+def _search(words: tuple[str, ...]) -> BytesAhoCorasick:
+    return BytesAhoCorasick([word.encode() for word in words], matchkind=MatchKind.LeftmostFirst)
 
 
 def _is_public(text: str) -> bool:
@@ -154,15 +150,10 @@ def _is_version(data: bytes, start: int, end: int) -> bool:
 
 
 def _phones(data: bytes, lowered: bytes) -> Iterator[Span]:
-    for _, start, _ in _phone_search().find_matches_as_indexes(lowered):
+    for _, start, _ in _search(_PHONE_LITERALS).find_matches_as_indexes(lowered):
         found = _PHONE.match(data, start)
         if found and _is_phone(found[1]):
             yield *found.span(1), "phone"
-
-
-@functools.cache
-def _phone_search() -> BytesAhoCorasick:
-    return BytesAhoCorasick([w.encode() for w in _PHONE_LITERALS], matchkind=MatchKind.LeftmostFirst)
 
 
 def _is_phone(value: bytes) -> bool:

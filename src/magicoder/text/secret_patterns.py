@@ -42,6 +42,12 @@ def _prefixed(kind: str, literals: str, rest: str) -> Rule:
 
 
 KEYS: Final = (
+    # What opens a private key in PEM or PGP armour; the key itself is what follows.
+    Rule(
+        kind="private_key",
+        literals=("-----BEGIN ",),
+        pattern=r"-----BEGIN (?:[A-Z0-9]+ ){0,3}PRIVATE KEY(?: BLOCK)?-----",
+    ),
     _prefixed("aws_access_key_id", "AKIA ASIA ABIA ACCA", r"[A-Z0-9]{16}"),
     _prefixed("google_api_key", "AIza", r"[A-Za-z0-9_-]{35}"),
     _prefixed("google_oauth_secret", "GOCSPX-", r"[A-Za-z0-9_-]{28}"),
@@ -221,9 +227,6 @@ NAMED: Final = (
     ),
 )
 """Kinds that only their surroundings give away: a name, in any case of letters, and a value behind it."""
-
-PRIVATE_KEY: Final = r"-----BEGIN ((?:[A-Z0-9]+ ){0,3}PRIVATE KEY(?: BLOCK)?)-----"
-"""What opens a private key in PEM or PGP armour; group 1 stands in its closing line too."""
 
 PLACEHOLDERS: Final = (
     "example placeholder changeme change_me change-me dummy fake sample redacted replace insert xxxx yourkey your_"
