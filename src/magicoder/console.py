@@ -201,18 +201,19 @@ def _checked(summary: Summary) -> str:
 def forecast_text(forecast: "Forecast") -> str:
     """Return what a run would cost, for the terminal."""
     e = forecast.estimate
+    towards = f", the target takes about {forecast.asked:,} of them" if forecast.asked < forecast.seeds else ""
     money = (
         [("cost, USD", *(f"{usd:,.2f}" for usd in (e.usd_low, e.usd_likely, e.usd_high)))]
         if e.usd_low is not None
         else []
     )
     rows = [
-        ("prompt tokens", e.prompt_tokens, e.prompt_tokens, e.prompt_tokens),
+        ("prompt tokens", e.prompt_low, e.prompt_tokens, e.prompt_high),
         ("completion tokens", e.completion_low, e.completion_likely, e.completion_high),
         *money,
     ]
     lines = [
-        f"{forecast.seeds:,} seeds, {forecast.turns:.1f} prompts each; "
+        f"{forecast.seeds:,} seeds{towards}, {forecast.turns:.1f} prompts each; "
         f"{forecast.answered:.0%} of them answered by the journal already",
         f"{e.requests:,} requests to pay for",
         "",
@@ -220,7 +221,12 @@ def forecast_text(forecast: "Forecast") -> str:
         "",
         e.method,
     ]
-    if not money:
+    if forecast.price is not None:
+        p = forecast.price
+        source = ", ".join(filter(None, (p.source, p.as_of, "" if p.verified else "unverified")))
+        rates = f"{p.usd_per_million_prompt_tokens:g} in, {p.usd_per_million_completion_tokens:g} out"
+        lines.append(f"prices, USD per million tokens: {rates} ({source})")
+    else:
         lines.append("The price of this model is not known: set usd_per_million_prompt_tokens and …completion_tokens.")
     return "\n".join(lines)
 

@@ -132,15 +132,26 @@ def run(recipe: Recipe, folder: RunFolder, around: Surroundings) -> Result:
 
 def _towards(target: int, seeds: Artifact[Seed], line: "Line") -> Artifact[Sample]:
     """Ask about as many seeds as `target` rows need, a few more at a time, and keep exactly the target."""
-    asked = min(seeds.manifest.rows, forecast(target, 0, 0)[1])
+    asked = first_choice(target, seeds)
     while True:
         rows = line.rows(line.chosen(seeds, asked))
         missing = target - rows.manifest.rows
         spent = line.artifacts["samples"].manifest.facts.get("unasked", 0) > 0
+        if missing > 0 and asked >= seeds.manifest.rows and not spent:
+            line.around.watcher.warn(f"{missing:,} rows short of the target: all {asked:,} seeds were asked about")
         if missing <= 0 or asked >= seeds.manifest.rows or spent:
             return line.selected(rows, target)
-        more = forecast(missing, asked, rows.manifest.rows)[1]
-        asked = min(seeds.manifest.rows, asked + max(more, 1))
+        low, likely, high = forecast(missing, asked, rows.manifest.rows)
+        line.around.watcher.warn(
+            f"{rows.manifest.rows:,} of {target:,} rows from {asked:,} seeds; the rest may take {likely:,} more seeds "
+            f"({low:,} to {high:,}), {seeds.manifest.rows - asked:,} are left"
+        )
+        asked = min(seeds.manifest.rows, asked + max(likely, 1))
+
+
+def first_choice(target: int, seeds: Artifact[Seed]) -> int:
+    """Return about how many seeds a run towards a target begins with."""
+    return min(seeds.manifest.rows, forecast(target, 0, 0)[1])
 
 
 class Line:

@@ -9,8 +9,8 @@ from magicoder.fingerprint import number
 from magicoder.journal import Journal
 from magicoder.llms.mock import Mock
 from magicoder.money import Estimate, estimate
-from magicoder.pipeline import Line, Surroundings
-from magicoder.prices import price_of
+from magicoder.pipeline import Line, Surroundings, first_choice
+from magicoder.prices import Price, price_of
 from magicoder.protocols import Session
 from magicoder.recipe import Recipe
 from magicoder.records import Completion, Prompt, Sample, Seed
@@ -24,15 +24,19 @@ class Forecast:
     """What a run would ask, and what that costs.
 
     seeds      of the whole run
-    sampled    of them, whose dialogues were rehearsed with invented answers
+    asked      of them, to begin with, if the run has a target; else all
+    sampled    of these, whose dialogues were rehearsed with invented answers
     answered   share of the sampled ones that the journal can answer already, which cost nothing
     turns      prompts a dialogue, on average
+    price      that was counted with, None if it is not known
     """
 
     seeds: int
+    asked: int
     sampled: int
     answered: float
     turns: float
+    price: Price | None
     estimate: Estimate
 
 
@@ -49,28 +53,32 @@ def forecast_cost(
     recipe.check()
     if recipe.teacher is None or not recipe.strategy.needs_teacher:
         raise RecipeError(f"strategy {recipe.strategy.name} asks no teacher: the run costs nothing")
-    seeds = Line(recipe, folder, around).seeds()
-    wanted = seeds.manifest.rows if recipe.target is None else min(seeds.manifest.rows, recipe.target)
-    picked = _first(seeds, sample)
+    seeds = asked = Line(recipe, folder, around).seeds()
+    if recipe.target is not None:
+        asked = Line(recipe, _aside(folder), around).chosen(seeds, first_choice(recipe.target, seeds))
+    picked = _first(asked, sample)
     prompts, answered = [], 0
     with Journal.open(around.journal) as journal, Mock().open() as rehearsal:
         for seed in picked:
-            asked = rehearse(recipe, seed, rehearsal)
+            rehearsed = rehearse(recipe, seed, rehearsal)
             known, next_prompt = conversation(recipe, seed, journal)
             answered += bool(known) and next_prompt is None
-            prompts += asked
+            prompts += rehearsed
         lengths = journal.lengths(recipe.teacher.model)
+    price = price_of(recipe.teacher, around.prices)
     turns = len(prompts) / len(picked) if picked else 0.0
     share = answered / len(picked) if picked else 0.0
     return Forecast(
         seeds=seeds.manifest.rows,
+        asked=asked.manifest.rows,
         sampled=len(picked),
         answered=share,
         turns=turns,
+        price=price,
         estimate=estimate(
             prompts,
-            round(wanted * turns * (1 - share)),
-            price_of(recipe.teacher, around.prices),
+            round(asked.manifest.rows * turns * (1 - share)),
+            price,
             tokenizer(vocabulary),
             lengths,
         ),
@@ -108,10 +116,7 @@ def preview(recipe: Recipe, folder: RunFolder, around: Surroundings, count: int)
     """
     recipe.check()
     seeds = Line(recipe, folder, around).seeds()
-    aside = RunFolder(folder.path / "preview")
-    aside.path.mkdir(exist_ok=True)
-    aside.check_layout()
-    line = Line(recipe, aside, around)
+    line = Line(recipe, _aside(folder), around)
     chosen = line.chosen(seeds, count)
     rows = list(line.rows(chosen))
     with Journal.open(around.journal) as journal:
@@ -124,6 +129,14 @@ def preview(recipe: Recipe, folder: RunFolder, around: Surroundings, count: int)
             )
             for seed in chosen
         ]
+
+
+def _aside(folder: RunFolder) -> RunFolder:
+    """Return a place for what is made before the run, so that nothing of the run is replaced."""
+    aside = RunFolder(folder.path / "preview")
+    aside.path.mkdir(exist_ok=True)
+    aside.check_layout()
+    return aside
 
 
 def _verdicts(line: Line, seed: Seed) -> list[str]:

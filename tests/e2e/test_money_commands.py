@@ -61,6 +61,7 @@ def test_an_estimate_asks_nobody_and_the_run_goes_on_from_there(
     shown = magicoder("estimate", recipe).stdout
     assert "likely" in shown
     assert "USD" in shown
+    assert "1000 in, 1000 out (the recipe)" in shown
     run = magicoder("run", recipe)
     assert run.stderr.count("done before") == 3
     assert json.loads(magicoder("estimate", recipe, "--json").stdout)["estimate"]["requests"] == 0, "all is answered"
@@ -119,6 +120,26 @@ def test_a_target_asks_about_as_many_seeds_as_it_needs(magicoder: Command, recip
     unreachable = magicoder("run", recipe, "--target", "500", "--json")
     assert json.loads(unreachable.stdout)["summary"]["rows"] == 60
     assert asked(server) == 60
+    assert "440 rows short of the target: all 60 seeds were asked about" in unreachable.stderr
+
+
+def test_a_target_says_how_many_more_seeds_it_may_take(magicoder: Command, recipe: Path, server: FaultyServer) -> None:
+    server.say = lambda prompt: "no sections"
+    done = magicoder("run", recipe, "--target", "20")
+    assert "note: 0 of 20 rows from 22 seeds; the rest may take" in done.stderr
+    assert "38 are left" in done.stderr
+
+
+def test_an_estimate_of_a_run_towards_a_target_counts_what_that_run_asks_first(
+    magicoder: Command, recipe: Path, server: FaultyServer
+) -> None:
+    forecast = json.loads(magicoder("estimate", recipe, "--target", "20", "--json").stdout)
+    assert (forecast["seeds"], forecast["asked"], forecast["estimate"]["requests"]) == (60, 22, 22)
+    magicoder("run", recipe, "--target", "20")
+    assert asked(server) == 22
+    after = magicoder("estimate", recipe, "--target", "20").stdout
+    assert "60 seeds, the target takes about 22 of them" in after
+    assert "0 requests to pay for" in after
 
 
 def test_retry_asks_again_about_what_failed_and_nothing_else(

@@ -9,6 +9,9 @@ import time
 import pytest
 
 from magicoder import console
+from magicoder.money import estimate
+from magicoder.planning import Forecast
+from magicoder.records import Message, Prompt
 
 
 def test_the_clock_of_a_bar_goes_on_while_nothing_is_done_and_the_bar_leaves_nothing_behind(
@@ -42,6 +45,19 @@ def test_a_log_gets_a_line_now_and_then(capsys: pytest.CaptureFixture[str]) -> N
     assert written.count("\n") == 1
     assert "50% 500/1000 [" in written
     assert "seeds/s, 495 asked]" in written
+
+
+def test_an_estimate_shows_how_sure_it_is_of_the_prompts() -> None:
+    prompts = [Prompt(messages=(Message(role="user", content="x" * size),), max_tokens=9) for size in (1, 99)]
+    shown = console.forecast_text(
+        Forecast(
+            seeds=50, asked=50, sampled=2, answered=0.0, turns=1.0, price=None,
+            estimate=estimate(prompts, 50, None, len),
+        )
+    )  # fmt: skip
+    (line,) = [line for line in shown.splitlines() if line.startswith("prompt tokens")]
+    low, likely, high = (int(number.replace(",", "")) for number in line.split()[2:])
+    assert low < likely < high
 
 
 def test_quiet_shows_nothing(capsys: pytest.CaptureFixture[str]) -> None:

@@ -110,7 +110,15 @@ class Runs:
         return folder.publish("seeds", Seed, build, settings=numbers, inputs=[])[0]
 
     def __call__(
-        self, teacher, numbers=tuple(range(23)), name="run", strategy=None, stop=lambda: False, purse=None, **settings
+        self,
+        teacher,
+        numbers=tuple(range(23)),
+        name="run",
+        strategy=None,
+        stop=lambda: False,
+        purse=None,
+        progress=None,
+        **settings,
     ):
         with RunFolder.locked(self.path / name) as folder, Journal.open(self.path / "journal.sqlite") as journal:
             seeds = self.seeds(folder, list(numbers))
@@ -127,6 +135,7 @@ class Runs:
                 ),
                 settings=[stage, list(numbers)],
                 inputs=[],
+                progress=progress,
             )
             return artifact
 
@@ -339,6 +348,41 @@ def test_a_session_whose_prompts_outlive_it_is_not_waited_for(runs: Runs) -> Non
     teacher = Batches(capacity=100)
     with pytest.raises(Interrupted, match="23 prompts are in batches that go on"):
         runs(teacher, stop=lambda: len(getattr(teacher, "flying", [])) == 23)
+
+
+def test_asked_to_stop_it_takes_back_what_is_not_on_the_wire_instead_of_waiting_for_it(runs: Runs) -> None:
+    class Down(Teacher):
+        """The endpoint is away; one prompt had been sent, and may have been paid for."""
+
+        note = "paused: it is down"
+
+        def collect(self) -> list[tuple[int, Completion | Failure]]:
+            return []
+
+        def withdraw(self) -> list[tuple[int, Failure]]:
+            flying, self.flying = self.flying, []
+            return [(t, Failure(reason="withdrawn", detail="not sent", maybe_paid=t == 0)) for t, _ in flying]
+
+    teacher, purse = Down(), Purse(room=100)
+    with pytest.raises(Interrupted, match="0 answers in flight"):
+        runs(teacher, stop=lambda: len(getattr(teacher, "flying", [])) == 4, purse=purse)
+    assert (purse.spent, purse.set_aside) == (1, set())
+
+
+def test_an_outage_is_told_before_anything_else(runs: Runs) -> None:
+    notes: list[str] = []
+
+    class Listener:
+        def expect(self, total: int | None, unit: str) -> None: ...
+        def close(self) -> None: ...
+
+        def tick(self, count: int, note: str = "") -> None:
+            notes.append(note)
+
+    teacher = Teacher()
+    teacher.note = "paused"
+    runs(teacher, progress=Listener())
+    assert any(note.startswith("paused, ") and "asked" in note for note in notes)
 
 
 def test_a_session_that_takes_more_than_the_window_gets_more(runs: Runs) -> None:

@@ -248,8 +248,9 @@ class _Driver:
     def note(self) -> str:
         """Say what a watcher wants to know beside the bar."""
         counts = ((self.asked, " asked"), (self.found, " reused"), (self.paid_tokens // 1000, "k tokens"))
-        parts = [f"{number:,}{what}" for number, what in counts if number]  # short: 80 columns leave 20 for it
-        parts += [getattr(teller, "note", "") for teller in (self.desk.purse, self.session)]
+        # 80 columns leave 20 for it, so what is out of the ordinary, an outage, stands first.
+        parts = [getattr(teller, "note", "") for teller in (self.session, self.desk.purse)]
+        parts += [f"{number:,}{what}" for number, what in counts if number]
         return ", ".join(filter(None, parts))
 
     def outcomes(self, seeds: Artifact[Seed], indices: range) -> Iterator[Outcome]:
@@ -374,7 +375,12 @@ class _Driver:
                 "run the same command again to fetch their answers"
             )
         while self.sent:
-            self._collect()
+            for ticket, failure in getattr(self.session, "withdraw", list)():  # not on the wire: nothing to wait for
+                del self.sent[ticket]
+                self._settle(ticket, failure)
+                in_flight -= 1
+            if self.sent:
+                self._collect()
         raise Interrupted(
             f"stopped as asked; {in_flight} answers in flight were waited for, and all are in the journal: "
             "run the same command again to go on"
