@@ -178,3 +178,8 @@ def test_a_rejection_names_the_first_three_places() -> None:
 def test_an_unknown_policy_is_an_error_that_lists_the_policies() -> None:
     with pytest.raises(RecipeError, match="secrets is 'drop'; it must be one of: keep, redact, reject"):
         check_policies(secrets="drop", personal_data="keep")
+
+
+@pytest.mark.parametrize("start", ["ASK", "BAC", "hf_", "sk-"])
+def test_a_literal_inside_of_a_key_is_not_hidden_by_another_before_it(start: str) -> None:
+    assert kinds(f'x = "{start}8Q~{"aB3dE5fG7hJ9kL2mN4pQ6rS8tU1vW3xY5z"}"') == ["azure_client_secret"]

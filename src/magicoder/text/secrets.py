@@ -26,12 +26,16 @@ from magicoder.text.secret_patterns import Rule
 POLICIES: Final = ("keep", "redact", "reject")
 BATCH_LITERALS: Final = 64
 """Literals searched at once: with more, the search does without vector instructions."""
+SHORT: Final = 4
+"""Characters: shorter literals are searched apart, and words up to it make no placeholder of a long value."""
 LEAST_ENTROPY: Final = 3.0
 """Bits a character, below which a value of 16 or more characters is no random one (16 random hex digits: 3.3)."""
 LEAST_CHANGES: Final = 0.2
 """Share of neighbours of different classes (letter, capital, digit) in random values; in names it is lower."""
 SHOWN: Final = 3
 """How many findings the detail of a rejection names."""
+LONG: Final = 40
+"""Characters of a value in which any four letters may occur by chance."""
 PEM_REACH: Final = 20_000
 """How far behind its opening line a private key may end, in bytes."""
 PEM_LEAST: Final = 60
@@ -171,13 +175,12 @@ class _Gate:
             for literal in rule.literals:
                 tries.setdefault(literal.encode(), []).append((rule, re.compile(rule.pattern.encode())))
         # Of two literals that start alike, the search reports the one that comes first: the longer. Short ones are
-        # searched apart, since the vector search looks at as many characters as the shortest has, four at most.
-        ordered = sorted(tries, reverse=True)
-        batches = [
-            some[i : i + BATCH_LITERALS]
-            for some in ([w for w in ordered if len(w) < 4], [w for w in ordered if len(w) >= 4])
-            for i in range(0, len(some), BATCH_LITERALS)
-        ]
+        # searched apart, since the vector search looks at as many characters as the shortest has, four at most; and
+        # those inside of a key, since any other literal in the key could overlap with them and hide them.
+        inside = {literal.encode() for rule in rules if rule.before != (0,) for literal in rule.literals}
+        ordered = sorted(tries, key=lambda word: (word in inside, len(word) < SHORT, word), reverse=True)
+        groups = (list(some) for _, some in itertools.groupby(ordered, lambda w: (w in inside, len(w) < SHORT)))
+        batches = [some[i : i + BATCH_LITERALS] for some in groups for i in range(0, len(some), BATCH_LITERALS)]
         self._searches = [
             (
                 BytesAhoCorasick(batch, matchkind=MatchKind.LeftmostFirst),
@@ -223,7 +226,7 @@ def _private_key(data: bytes, opening: re.Match[bytes]) -> Iterator[addresses.Sp
 def _is_secret(rule: Rule, value: bytes) -> bool:
     """Whether `value`, which has the shape of `rule`, is rather a secret than a placeholder, a name or code."""
     lower = value.lower().decode("latin-1")
-    if any(word in lower for word in _placeholders()):
+    if any(word in lower for word in _placeholders() if len(word) > SHORT or len(value) < LONG):
         return False
     if rule.kind == "url_password":
         return not re.fullmatch(rb"[A-Z]?[a-z]+|[A-Z]+", value) and len(set(value)) > 4 and "pass" not in lower
