@@ -1,6 +1,6 @@
 """Secrets and personal data: recall on planted keys, false alarms on real code, speed; beside detect-secrets and `re`.
 
-    python benchmarks/secret_screen.py --peer ENV/bin/python      (an environment of its own: pip install detect-secrets)
+    python benchmarks/secret_screen.py --peer ENV/bin/python  (an environment of its own: pip install detect-secrets)
 
 Planted: every kind of `tests/planted.py`, in its ways to write it down, made at random; a key counts as found when a
 finding stands in its lines. Real code: the Python standard library, and `corpus_sample.parquet` of the folder that
