@@ -263,7 +263,7 @@ def beside(left: str, right: str, titles: tuple[str, str]) -> str:
 
 def ledger_text(rows: "Sequence[LedgerRow]") -> str:
     """Return where the money went, for the terminal."""
-    header = ["model", "went to", "answers", "tokens in", "tokens out", "USD", "USD per published row"]
+    header = ["model", "went to", "count", "tokens in", "tokens out", "USD", "USD per published row"]
     return table(
         header,
         [

@@ -17,6 +17,7 @@ from typing import Any, Protocol, TypeVar
 import orjson
 
 from magicoder.benchmarks import at_hand
+from magicoder.budget import Budget
 from magicoder.errors import Interrupted, StoreError
 from magicoder.fingerprint import digest, digest_bytes
 from magicoder.journal import Journal

@@ -209,10 +209,10 @@ def completion_bound(prompt: Prompt) -> int | None:
 def worst_case(prompt: Prompt, price: Price, body_bytes: int = 0) -> float:
     """Return the most that one attempt at `prompt` can be billed, in US dollars.
 
-    The prompt has at most `prompt_bound` tokens. The answer has at most `max_tokens` for each of its `n` texts, because
-    that is where the server stops: OpenAI, DeepSeek, vLLM and llama.cpp count reasoning into it. A server that bills
-    hidden reasoning beyond it breaks this bound; `money.Budget` says what happens then. Prices are the dearest that can
-    apply: no token is taken for cached, and a prompt that may be a long one is billed as one.
+    The prompt has at most `prompt_bound` tokens. The answer has at most `max_tokens` for each of its `n` texts,
+    because that is where the server stops: OpenAI, DeepSeek, vLLM and llama.cpp count reasoning into it. A server
+    that bills hidden reasoning beyond it breaks this bound; `budget.Budget` says what then happens. Prices are the
+    dearest that can apply: no token is taken for cached, and a prompt that may be a long one is billed as one.
 
     Raises:
         RecipeError: the prompt has no max_tokens, so that nothing bounds the answer.

@@ -8,7 +8,7 @@ never in `__init__`. A field that cannot change a result (concurrency, timeouts)
 """
 
 import random
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import ClassVar, Final, Protocol, TypeVar
@@ -65,7 +65,7 @@ class LLM(Protocol):
 
 
 class Meter(Protocol):
-    """Counts money while it is being spent (see `money.Budget`)."""
+    """Counts money while it is being spent (see `budget.Budget`)."""
 
     def again(self, ticket: int) -> bool:
         """Count the last attempt at `ticket` as paid in full, and say whether one more is affordable.
@@ -74,12 +74,24 @@ class Meter(Protocol):
         """
         ...
 
+    def cover(self, ticket: int) -> bool:
+        """See that an attempt is set aside, which it is not for what was adopted; False as in `again`."""
+        ...
+
 
 class Purse(Meter, Protocol):
     """A hard cap on spending: what may at worst be spent is reserved before sending, settled after."""
 
     def reserve(self, ticket: int, prompt: Prompt, body_bytes: int) -> bool:
         """Set aside the most that `prompt` can cost; False if there is no room for it now."""
+        ...
+
+    def adopt(self, ticket: int, key: bytes, prompt: Prompt, body_bytes: int) -> None:
+        """Take on a prompt that an earlier or another run has sent, and has counted: nothing more is set aside."""
+        ...
+
+    def leave(self, keys: Mapping[int, bytes]) -> None:
+        """Remember for a later run what is set aside for these tickets, whose prompts stay under way."""
         ...
 
     def settle(self, ticket: int, completion: Completion | None, *, maybe_paid: bool = False) -> None:

@@ -1,11 +1,15 @@
 """estimate, preview, --budget, --target, retry and reparse, as a user runs them, against a server that counts."""
 
 import json
+import signal
+import subprocess
+import time
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import Command
+from tests.batch_server import BatchServer
+from tests.e2e.conftest import Command, environment
 from tests.faulty_server import FaultyServer
 
 RECIPE = """
@@ -97,6 +101,32 @@ def test_a_budget_is_never_exceeded_and_a_larger_one_goes_on(
     assert enough.returncode == 0, enough.stderr
     assert asked(server) == 60, "nothing was paid twice"
     assert samples(enough)["kept"] == 60
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_a_budget_counts_once_what_a_stopped_run_has_left_in_a_batch(
+    executable: str, magicoder: Command, recipe: Path, tmp_path: Path, home: Path, number: int
+) -> None:
+    with BatchServer(models=("teacher",), stage_s=1.0) as server:
+        text = recipe.read_text().replace("openai_chat", "openai_batch")
+        lines = [line for line in text.splitlines() if "max_retries" not in line and "base_url" not in line]
+        lines.insert(lines.index("    model: teacher"), f"    base_url: {server.url}\n    poll_s: 0.1")
+        recipe.write_text("\n".join(lines).replace("concurrency: 8", "concurrency: 100"))
+        command = [executable, "run", str(recipe), "--out", "out", "--budget", "300"]  # the worst case is 3 or 4 each
+        process = subprocess.Popen(command, cwd=tmp_path, env=environment(home), stderr=subprocess.DEVNULL)
+        deadline = time.monotonic() + 60
+        while not server.batches and time.monotonic() < deadline:
+            time.sleep(0.02)
+        time.sleep(0.2)  # for its id to be written down
+        process.send_signal(number)
+        process.wait(60)
+        done = magicoder(*command[1:], "--json")
+        assert done.returncode == 0, done.stderr
+        assert samples(done)["kept"] == 60
+        assert set(server.paid.values()) == {1}
+    spent = json.loads((tmp_path / "out" / "budget.json").read_text())["nano_usd"] / 1e9
+    cost = 60 * 52 * 1000 / 1e6
+    assert spent == cost if number == signal.SIGINT else cost < spent <= 300
 
 
 def test_a_budget_without_a_known_price_says_which_fields_to_set(

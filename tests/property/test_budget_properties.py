@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
-from magicoder.money import Budget
+from magicoder.budget import Budget
 from magicoder.prices import NANOS, Price, completion_bound, prompt_bound, worst_case
 from magicoder.records import Completion, Message, Prompt
 
@@ -54,6 +54,7 @@ class Run:
         self.stack = ExitStack()
         self.limit = 0.0
         self.under_way: dict[int, tuple[Prompt, int]] = {}
+        self.left: dict[bytes, tuple[Prompt, int]] = {}  # in batches, which go on when a run ends
         self.next_ticket = 0
         self.largest = 0.0
 
@@ -66,11 +67,20 @@ class Run:
         self.stack.close()
 
     def end(self, *, killed: bool) -> None:
-        """End with requests under way, which the server answers and bills. A kill leaves the file as it is now."""
-        for prompt, size in self.under_way.values():
-            self.server.bill(prompt, size)
-        self.under_way.clear()
+        """End with requests under way, which the server answers and bills. A kill leaves the file as it is now.
+
+        Or they are in batches, and go on.
+        """
         file = self.path.read_bytes() if self.path.exists() else b""
+        if self.rng.random() < 0.5:
+            keys = {ticket: b"%d" % ticket for ticket in self.under_way}
+            self.left |= {key: self.under_way[ticket] for ticket, key in keys.items()}
+            if not killed:
+                self.budget.leave(keys)
+        else:
+            for prompt, size in self.under_way.values():
+                self.server.bill(prompt, size)
+        self.under_way.clear()
         self.close()
         if killed and file:
             self.path.write_bytes(file)
@@ -90,12 +100,22 @@ class Run:
         self.next_ticket += 1
         return True
 
+    def adopt(self) -> None:
+        key = self.rng.choice(list(self.left))
+        self.under_way[self.next_ticket] = self.left.pop(key)
+        self.budget.adopt(self.next_ticket, key, *self.under_way[self.next_ticket])
+        self.next_ticket += 1
+
     def finish(self) -> None:
         """One attempt ends: answered, refused before it cost anything, or lost; lost ones are tried again."""
         ticket = self.rng.choice(list(self.under_way))
         prompt, size = self.under_way[ticket]
-        outcome = self.rng.choice(["answered"] * 5 + ["not reported", "refused", "lost", "lost", "given up"])
+        outcome = self.rng.choice(["answered"] * 5 + ["not reported", "refused", "expired", "lost", "lost", "given up"])
         if outcome == "refused":
+            self.budget.settle(ticket, None)
+        elif outcome == "expired":
+            if self.budget.cover(ticket):
+                return
             self.budget.settle(ticket, None)
         elif outcome == "lost":
             self.server.bill(prompt, size)
@@ -124,7 +144,8 @@ class Run:
 
     def check(self) -> None:
         # What is under way may be billed to the full at any moment, so it has to fit as well.
-        at_worst = self.server.billed + sum(self.server.at_most(*request) for request in self.under_way.values())
+        requests = [*self.under_way.values(), *self.left.values()]
+        at_worst = self.server.billed + sum(self.server.at_most(*request) for request in requests)
         assert at_worst <= Fraction(self.limit) * UNIT
         spent, outstanding = round(self.budget.spent_usd * NANOS), round(self.budget.outstanding_usd * NANOS)
         assert self.server.billed * NANOS <= spent * UNIT
@@ -170,6 +191,8 @@ def test_the_bill_never_exceeds_the_limit(
                 run.open(run.limit * rng.choice([1, 1, 1.5]))
             elif run.under_way and (len(run.under_way) >= width or rng.random() < 0.5):
                 run.finish()
+            elif run.left and rng.random() < 0.7:
+                run.adopt()
             else:
                 run.send()
             run.check()

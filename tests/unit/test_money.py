@@ -14,14 +14,17 @@ from pathlib import Path
 
 import pytest
 
-from magicoder import money, prices, tokens
+from magicoder import budget as budgets
+from magicoder import prices, tokens
+from magicoder.budget import Budget
 from magicoder.errors import RecipeError, StoreError
 from magicoder.llms.mock import Mock
 from magicoder.llms.openai_chat import OpenAIChat
-from magicoder.money import Budget, estimate, forecast, ledger_rows, tokenizer
+from magicoder.money import estimate, forecast, ledger_rows
 from magicoder.prices import NANOS, Price, check_bounded, find, price_of, price_of_model, worst_case
 from magicoder.protocols import Purse
 from magicoder.records import Completion, Message, Prompt
+from magicoder.tokens import tokenizer
 
 
 def priced(prompt: float = 1.0, completion: float = 2.0, **more: object) -> Price:
@@ -353,10 +356,46 @@ def test_an_error_leaves_what_was_on_its_way_as_spent(tmp_path: Path) -> None:
         assert budget.spent_usd == WORST / NANOS
 
 
+def test_what_a_stopped_run_leaves_under_way_is_settled_by_the_next_one_at_what_it_costs(tmp_path: Path) -> None:
+    path = tmp_path / "budget.json"
+    with Budget.opened(path, 2 * WORST / NANOS, priced()) as budget:
+        for ticket in range(2):
+            assert budget.reserve(ticket, asking(), 0)
+        budget.leave({0: b"a", 1: b"b"})
+    with Budget.opened(path, 2 * WORST / NANOS, priced()) as budget:
+        assert not budget.reserve(7, asking(), 0)
+        budget.adopt(7, b"a", asking(), 0)
+        assert (budget.spent_usd, budget.outstanding_usd) == (WORST / NANOS, WORST / NANOS)
+        budget.settle(7, answer(300, 1000))
+    cost = priced().nanos(300, 1000)
+    assert json.loads(path.read_text()) == {"budget": 1, "nano_usd": WORST + cost, "under_way": {b"b".hex(): WORST}}
+    with Budget.opened(path, 2 * WORST / NANOS, priced()) as budget:
+        budget.adopt(0, b"b", asking(), 0)
+        budget.settle(0, None)  # it expired
+    assert json.loads(path.read_text()) == {"budget": 1, "nano_usd": cost}
+
+
+def test_what_was_counted_before_a_kill_is_not_counted_again_unless_it_is_sent_again(tmp_path: Path) -> None:
+    path = tmp_path / "budget.json"
+    path.write_text(json.dumps({"budget": 1, "nano_usd": 2 * WORST}))
+    with Budget.opened(path, 2 * WORST / NANOS, priced()) as budget:
+        budget.adopt(0, b"a", asking(), 0)
+        budget.settle(0, answer(300, 1000))
+        budget.adopt(1, b"b", asking(), 0)
+        assert not budget.cover(1), "it expired, and is to be sent anew"
+        budget.settle(1, None)
+        assert budget.spent_usd == 2 * WORST / NANOS
+    with Budget.opened(path, 3 * WORST / NANOS, priced()) as budget:
+        budget.adopt(0, b"b", asking(), 0)
+        assert budget.cover(0)
+        budget.settle(0, answer(300, 1000))
+        assert budget.spent_usd == (2 * WORST + priced().nanos(300, 1000)) / NANOS
+
+
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from magicoder.money import Budget
+from magicoder.budget import Budget
 from tests.unit.test_money import answer, asking, priced
 
 with Budget.opened(Path(sys.argv[1]), float(sys.argv[2]), priced()) as budget:
@@ -384,8 +423,8 @@ def test_the_mark_is_written_about_a_hundred_times_however_many_requests(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     writes = []
-    write = money.write_atomic
-    monkeypatch.setattr(money, "write_atomic", lambda path, data: (writes.append(data), write(path, data)))
+    write = budgets.write_atomic
+    monkeypatch.setattr(budgets, "write_atomic", lambda path, data: (writes.append(data), write(path, data)))
     with Budget.opened(tmp_path / "budget.json", 3000 * WORST / NANOS, priced()) as budget:
         for ticket in range(5000):
             if not budget.reserve(ticket, asking(), 0):
@@ -404,7 +443,7 @@ def test_a_full_disk_is_explained_and_nothing_is_set_aside(tmp_path: Path, monke
     path = tmp_path / "budget.json"
     with Budget.opened(path, 1.0, priced()) as budget:
         with monkeypatch.context() as patch:
-            patch.setattr(money, "write_atomic", full)
+            patch.setattr(budgets, "write_atomic", full)
             with pytest.raises(StoreError, match="disk is full"):
                 budget.reserve(0, asking(), 0)
         assert budget.outstanding_usd == 0
@@ -428,7 +467,9 @@ def test_two_runs_cannot_spend_from_one_budget(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [("{", "damaged"), ("[]", "damaged"), ('{"budget": 1, "nano_usd": -1}', "damaged"),
-     ('{"budget": 1, "nano_usd": 1.5}', "damaged"), ('{"budget": 2, "nano_usd": 1}', "another version")],
+     ('{"budget": 1, "nano_usd": 1.5}', "damaged"), ('{"budget": 1, "nano_usd": 1, "under_way": [1]}', "damaged"),
+     ('{"budget": 1, "nano_usd": 1, "under_way": {"a": 2}}', "damaged"),
+     ('{"budget": 2, "nano_usd": 1}', "another version")],
 )  # fmt: skip
 def test_a_damaged_budget_is_never_guessed_at(tmp_path: Path, content: str, message: str) -> None:
     path = tmp_path / "budget.json"

@@ -126,9 +126,13 @@ def start(server: BatchServer, folder: Path, count: int, moment: str = "") -> "s
 
 
 class Meter:
-    def __init__(self, affordable: int) -> None:
+    def __init__(self, affordable: int, uncovered: tuple[int, ...] = ()) -> None:
         self.affordable = affordable
+        self.uncovered = uncovered
         self.asked: list[int] = []
+
+    def cover(self, ticket: int) -> bool:
+        return ticket not in self.uncovered
 
     def again(self, ticket: int) -> bool:
         self.asked.append(ticket)
@@ -312,6 +316,44 @@ def test_leaving_leaves_the_batch_to_the_next_run(server: BatchServer, tmp_path:
     assert len(drive(llm, tmp_path, prompts(25))) == 25
     assert [len(b.lines) for b in server.batches.values()] == [20, 5]
     assert set(server.paid.values()) == {1}
+
+
+def test_a_run_that_stops_takes_back_what_is_in_no_batch(server: BatchServer, tmp_path: Path) -> None:
+    server.stage_s = 30
+    llm = client(server.url, linger_s=30)
+    asked = prompts(6)
+    keys = [key(llm.model, llm.body(one)) for one in asked]
+    with llm.open(None, tmp_path) as session:
+        assert isinstance(session, _batch.BatchSession)
+        for ticket in (0, 1):
+            session.submit(ticket, asked[ticket])
+        while not server.batches:
+            session.collect()
+        for ticket in (2, 3):  # gathered for the next batch
+            session.submit(ticket, asked[ticket])
+            session.collect()
+        session.submit(4, asked[4])
+        assert [session.is_under_way(one) for one in keys] == [True, True, False, False, False, False]
+        assert sorted(ticket for ticket, _ in session.withdraw()) == [2, 3, 4]
+        assert session.withdraw() == []
+    with llm.open(None, tmp_path) as session:
+        assert isinstance(session, _batch.BatchSession)
+        assert [session.is_under_way(one) for one in keys[:3]] == [True, True, False]
+
+
+def test_what_an_earlier_run_sent_in_vain_is_sent_again_only_if_there_is_money(
+    server: BatchServer, tmp_path: Path
+) -> None:
+    server.plan(end="expired", share=0.0)
+    meter = Meter(0, uncovered=(1,))
+    with client(server.url).open(None, tmp_path) as session:
+        for ticket, one in enumerate(prompts(2)):
+            session.submit(ticket, one)
+        while not server.batches:
+            session.collect()
+    answers = drive(client(server.url), tmp_path, prompts(2), meter=meter)
+    assert isinstance(answers[0], Completion)
+    assert getattr(answers[1], "reason", "") == "over_budget"
 
 
 def test_answers_that_were_not_recorded_are_handed_out_again(server: BatchServer, tmp_path: Path) -> None:

@@ -92,6 +92,21 @@ class BatchSession:
         self._landing.open[key] = ask = Ask(key, prompt, [ticket])
         self._submitted.append(ask)
 
+    def is_under_way(self, key: bytes) -> bool:
+        """Tell whether a request is, or may be, in a batch that some run has sent."""
+        return bool(self._book.find([key]))
+
+    def withdraw(self) -> Answers:
+        """Take back the prompts that are in no batch, for a run that is to stop."""
+        gathered = {**self._gathered, **{ask.key: ask for ask in self._submitted}}
+        sent = self._book.find(list(gathered))
+        taken = [ask for key, ask in gathered.items() if key not in sent]
+        for ask in taken:
+            self._gathered.pop(ask.key, None)
+            del self._landing.open[ask.key]
+        self._submitted = [ask for ask in self._submitted if ask.key in sent]
+        return [(ticket, Failure(reason="withdrawn", detail="not sent")) for ask in taken for ticket in ask.tickets]
+
     def collect(self) -> Answers:
         """Return answers; none after a moment without news, or while more prompts can be gathered.
 
@@ -316,6 +331,11 @@ class BatchSession:
                     continue
                 if len(asks) == self._limit or size + len(line) > s.max_bytes:
                     break
+                if self._meter is not None and not self._meter.cover(ask.tickets[0]):
+                    del self._gathered[ask.key]
+                    detail = "not asked again: what an earlier run had sent came to nothing, and the budget is spent"
+                    self._landing.hand(ask, Failure(reason="over_budget", detail=detail))
+                    continue
                 f.write(line)
                 asks.append(ask)
                 size += len(line)

@@ -320,8 +320,7 @@ class _Driver:
             self.session = self.stack.enter_context(self.desk.teacher.open(self.desk.purse, self.desk.folder))
         while self.waiting and self.session is not None and len(self.sent) < self.session.capacity:
             request = self.waiting[0]
-            purse = self.desk.purse
-            if purse is not None and not purse.reserve(self.next_ticket, request.prompt, len(request.body)):
+            if not self._affords(request):
                 if self.sent:
                     return  # settling what is on its way will free some of what is set aside for it
                 self._give_up(request, Failure(reason=OVER_BUDGET, detail="no room in the budget for its worst case"))
@@ -330,6 +329,17 @@ class _Driver:
             self.sent[self.next_ticket] = request
             self.session.submit(self.next_ticket, request.prompt)
             self.next_ticket += 1
+
+    def _affords(self, request: _Request) -> bool:
+        """Set aside what a request may cost, unless it was sent before and counted then."""
+        purse, size = self.desk.purse, len(request.body)
+        if purse is None:
+            return True
+        is_under_way = getattr(self.session, "is_under_way", None)
+        if is_under_way is not None and is_under_way(request.key):
+            purse.adopt(self.next_ticket, request.key, request.prompt, size)
+            return True
+        return purse.reserve(self.next_ticket, request.prompt, size)
 
     def _give_up(self, request: _Request, failure: Failure) -> None:
         if self.waiting and self.waiting[0] is request:
@@ -368,20 +378,26 @@ class _Driver:
             self.desk.purse.settle(ticket, paid, maybe_paid=maybe_paid)
 
     def _drain(self) -> None:
-        in_flight = len(self.sent)
+        in_flight = len(self.sent) - self._take_back()
         if in_flight and getattr(self.session, "resumable", False):
+            if self.desk.purse is not None:
+                self.desk.purse.leave({ticket: request.key for ticket, request in self.sent.items()})
             raise Interrupted(
                 f"stopped as asked; {in_flight} prompts are in batches that go on at the endpoint: "
                 "run the same command again to fetch their answers"
             )
         while self.sent:
-            for ticket, failure in getattr(self.session, "withdraw", list)():  # not on the wire: nothing to wait for
-                del self.sent[ticket]
-                self._settle(ticket, failure)
-                in_flight -= 1
-            if self.sent:
-                self._collect()
+            self._collect()
+            in_flight -= self._take_back()
         raise Interrupted(
             f"stopped as asked; {in_flight} answers in flight were waited for, and all are in the journal: "
             "run the same command again to go on"
         )
+
+    def _take_back(self) -> int:
+        """Take back what is not on the wire: it is not worth waiting for."""
+        withdrawn: list[tuple[int, Failure]] = getattr(self.session, "withdraw", list)()
+        for ticket, failure in withdrawn:
+            del self.sent[ticket]
+            self._settle(ticket, failure)
+        return len(withdrawn)
