@@ -21,7 +21,7 @@ from magicoder.budget import Budget
 from magicoder.errors import Interrupted, StoreError
 from magicoder.fingerprint import digest, digest_bytes
 from magicoder.journal import Journal
-from magicoder.money import Budget, LedgerRow, forecast, ledger_rows
+from magicoder.money import LedgerRow, forecast, ledger_rows
 from magicoder.prices import check_bounded, price_of
 from magicoder.protocols import Corpus, Engine
 from magicoder.recipe import Recipe, parse, to_yaml
