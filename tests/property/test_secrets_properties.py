@@ -8,7 +8,8 @@ from itertools import pairwise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from magicoder.text import personal_data, secret_patterns
+from magicoder.text import secret_patterns
+from magicoder.text.personal_data import Span
 from magicoder.text.secrets import _apart, _is_secret, _private_key, apply, find
 from tests.planted import FORMS, KEYS, planted
 
@@ -26,11 +27,11 @@ PIECES = st.one_of(
 TEXTS = st.lists(PIECES, max_size=8).map("".join)
 
 
-def everywhere(text: str) -> list[personal_data.Span]:
+def everywhere(text: str) -> list[Span]:
     """Try every rule on keys at every place: what the gated search must equal."""
     data = text.encode("utf-8", "surrogatepass")
 
-    def spans() -> Iterator[personal_data.Span]:
+    def spans() -> Iterator[Span]:
         for rule, pattern in RULES:
             for start in range(len(data)):
                 found = pattern.match(data, start)
@@ -68,3 +69,21 @@ def test_findings_are_in_order_and_apart(text: str) -> None:
     data = text.encode("utf-8", "surrogatepass")
     assert all(a.end <= b.start for a, b in pairwise(findings))
     assert all(0 <= f.start < f.end <= len(data) and f.line == data[: f.start].count(b"\n") + 1 for f in findings)
+
+
+SPANS = st.lists(st.tuples(st.integers(0, 60), st.integers(1, 9)), max_size=12).map(
+    lambda pairs: [(start, start + length, "k") for start, length in pairs]
+)
+
+
+@given(SPANS, SPANS)
+def test_spans_are_taken_as_one_after_the_other_would_be(first: list[Span], then: list[Span]) -> None:
+    def one_by_one(spans: list[Span], kept: list[Span]) -> list[Span]:
+        for span in sorted(set(spans), key=lambda s: (s[0], -s[1], s[2])):
+            if all(span[1] <= other[0] or other[1] <= span[0] for other in kept):
+                kept = [*kept, span]
+        return sorted(kept)
+
+    kept = one_by_one(first, [])
+    assert _apart(iter(first), []) == kept
+    assert _apart(iter(then), kept) == one_by_one(then, kept)

@@ -2,6 +2,7 @@
 
 import ast
 import random
+import time
 
 import pytest
 
@@ -183,3 +184,15 @@ def test_an_unknown_policy_is_an_error_that_lists_the_policies() -> None:
 @pytest.mark.parametrize("start", ["ASK", "BAC", "hf_", "sk-"])
 def test_a_literal_inside_of_a_key_is_not_hidden_by_another_before_it(start: str) -> None:
     assert kinds(f'x = "{start}8Q~{"aB3dE5fG7hJ9kL2mN4pQ6rS8tU1vW3xY5z"}"') == ["azure_client_secret"]
+
+
+def test_time_grows_with_the_text_and_not_with_its_square() -> None:
+    def seconds(count: int) -> float:
+        lines = "".join(f"# ann{n}@x-y.org 81.169.{n % 250}.{n // 250 % 250}\n" for n in range(count))
+        text = lines + '-----BEGIN PRIVATE KEY-----"\n' * count + "password=" * count + "eyJ." * count + "@a" * count
+        before = time.process_time()
+        assert len(find(redacted(text)[0])) == 0
+        return time.process_time() - before
+
+    small = min(seconds(500) for _ in range(3))
+    assert seconds(8000) < 60 * small

@@ -11,6 +11,7 @@ import functools
 import itertools
 import math
 import re
+from bisect import bisect
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -76,17 +77,22 @@ def find(text: str, *, secrets: bool = True, personal: bool = True) -> list[Find
         spans = _apart(_keys(data, lowered), spans)
     if personal:
         spans = _apart(addresses.spans(data, lowered), spans)
-    return [
-        Finding(kind=kind, line=data.count(b"\n", 0, start) + 1, start=start, end=end) for start, end, kind in spans
-    ]
+    findings, line, counted = [], 1, 0
+    for start, end, kind in spans:
+        line += data.count(b"\n", counted, start)
+        counted = start
+        findings.append(Finding(kind=kind, line=line, start=start, end=end))
+    return findings
 
 
 def _apart(spans: Iterator[addresses.Span], kept: list[addresses.Span]) -> list[addresses.Span]:
-    """Return `kept` and those of `spans` that overlap with nothing: the earlier wins, then the longer."""
+    """Return `kept`, which are apart, and those of `spans` that overlap with nothing: the earlier, then the longer."""
+    kept = list(kept)
     for span in sorted(set(spans), key=lambda s: (s[0], -s[1], s[2])):
-        if all(span[1] <= other[0] or other[1] <= span[0] for other in kept):
-            kept = [*kept, span]
-    return sorted(kept)
+        place = bisect(kept, span)
+        if (place == 0 or kept[place - 1][1] <= span[0]) and (place == len(kept) or span[1] <= kept[place][0]):
+            kept.insert(place, span)
+    return kept
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,19 +139,19 @@ def apply(texts: tuple[str, ...], *, secrets: str, personal_data: str, titles: t
         if policy == "reject" and places:
             more = f", and {len(places) - SHOWN} more" if len(places) > SHOWN else ""
             return Verdict(texts=texts, reason=reason, detail=", ".join(places[:SHOWN]) + more)
-    known: dict[tuple[str, bytes], bytes] = {}
+    known: dict[str, dict[bytes, bytes]] = {}
     return Verdict(texts=tuple(_replaced(t, f, known) if f else t for t, f in zip(texts, found, strict=True)))
 
 
-def _replaced(text: str, findings: list[Finding], known: dict[tuple[str, bytes], bytes]) -> str:
+def _replaced(text: str, findings: list[Finding], known: dict[str, dict[bytes, bytes]]) -> str:
     data = text.encode("utf-8", "surrogatepass")
     pieces, done = [], 0
     for f in findings:
         pieces.append(data[done : f.start])
         value = data[f.start : f.end]
         if f.is_personal:
-            number = sum(1 for kind, _ in known if kind == f.kind)
-            pieces.append(known.setdefault((f.kind, value.lower()), addresses.stand_in(f.kind, number)))
+            of_kind = known.setdefault(f.kind, {})
+            pieces.append(of_kind.setdefault(value.lower(), addresses.stand_in(f.kind, len(of_kind))))
         elif f.kind == "private_key":
             pieces.append(_PEM_RUN.sub(b"<KEY>", value))
         else:
