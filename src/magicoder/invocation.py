@@ -77,7 +77,9 @@ def _teacher(base: Recipe, llm: str | None, base_url: str | None) -> LLM | None:
     if known is None and not llm:
         raise RecipeError("--base-url needs --llm MODEL: which model of that server should answer?")
     teacher = replace(known, model=llm) if known and llm else known or OpenAIChat(model=llm or "")
-    return replace(teacher, base_url=base_url) if base_url else teacher
+    if not base_url:
+        return teacher
+    return replace(teacher, base_url=base_url, base_urls=(), weights=(), api_key_envs=())  # this one alone
 
 
 def _in_process(base: Recipe, cls: type[Transformers] | type[VLLM], model: str) -> LLM:
