@@ -29,7 +29,8 @@ def recipe(tmp_path: Path, text: str, **flags: Any) -> Recipe:
 
 TWO_SERVERS = (
     "strategy: oss_instruct\n"
-    "teacher: {openai_chat: {model: m, base_urls: ['http://localhost:1/v1', 'http://localhost:2/v1'], weights: [1, 2]}}\n"
+    "teacher:\n"
+    "  openai_chat: {model: m, base_urls: ['http://localhost:1/v1', 'http://localhost:2/v1'], weights: [1, 2]}\n"
 )
 
 
