@@ -146,6 +146,8 @@ class _Reader:
         if not isinstance(node, yaml.ScalarNode):
             raise self.fail(node, f"{at} must be {words[hint]}, not a {_kind(node)}")
         found = self.plain(node, at)
+        if hint is str and isinstance(found, bool):
+            return node.value  # YAML reads `off` as false; a field that wants text means the word
         if hint is float and isinstance(found, int) and not isinstance(found, bool):
             return float(found)
         if not isinstance(found, hint) or (hint is int and isinstance(found, bool)):

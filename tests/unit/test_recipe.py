@@ -82,6 +82,10 @@ def test_each_mistake_is_reported_where_it_stands(text: str, message: str) -> No
     assert re.search(message, str(e.value)), str(e.value)
 
 
+def test_off_is_a_word_where_a_word_is_wanted() -> None:
+    assert parse("corpora: [standard_library]\ndecontaminate: {mode: off}\n").decontaminate.mode == "off"
+
+
 def test_a_missing_recipe_says_how_to_write_one(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="magicoder init"):
         read(tmp_path / "none.yaml")
