@@ -9,6 +9,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 COMMANDS: dict[str, list[str]] = {
+    "decontamination": ["decontamination.py"],
     "generation": ["generation.py", "--connections", "128,512", "--requests", "6000"],
     "main_job": ["main_job.py"],
     "secret_screen": ["secret_screen.py"],

@@ -396,6 +396,31 @@ def doctor(as_json: bool, data: str | None) -> None:
         sys.exit(1)
 
 
+@main.group()
+def index() -> None:
+    """Benchmarks as figures: what seeds and rows are held against where no files are at hand."""
+
+
+@index.command("build")
+@click.option(
+    "--data", envvar="MAGICODER_DATA", metavar="DIR", required=True, help="Folder with local benchmark files."
+)
+@click.option("--out", required=True, type=click.Path(path_type=Path, dir_okay=False), metavar="FILE")
+@click.option("--name", default="own index", show_default=True, help="What reports call it.")
+def build(data: str, out: Path, name: str) -> None:
+    """Make an index of the benchmarks under --data: hashes, lengths and places, no text.
+
+    Put it as index.bin into the --data folder of a machine that may not hold the files themselves.
+    """
+    from magicoder import console
+    from magicoder.benchmarks import build_index
+
+    file, made = build_index(data, name)
+    out.write_bytes(file)
+    click.echo(console.index_text(made))
+    click.echo(f"wrote {out} ({len(file):,} bytes)")
+
+
 def _open(folder: Path) -> Any:
     """Return a run folder for reading, without its lock.
 

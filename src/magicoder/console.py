@@ -6,6 +6,7 @@ import sys
 import textwrap
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from magicoder.money import LedgerRow
     from magicoder.planning import Forecast, Shown
+    from magicoder.text.benchmark_index import Index
 
 
 def say(text: str = "") -> None:
@@ -195,7 +197,16 @@ def _checked(summary: Summary) -> str:
     tasks = sum(b["tasks"] for b in facts["benchmarks"])
     partly = f"; only partly: {', '.join(facts['partly_covered'])}" if facts["partly_covered"] else ""
     missing = f"; not at hand: {', '.join(facts['not_covered'])}" if facts["not_covered"] else ""
-    return f"Decontaminated: {len(facts['benchmarks'])} benchmarks, {tasks:,} tasks{partly}{missing}."
+    origins = dict.fromkeys(o for b in facts["benchmarks"] if (o := b.get("origin", "files")) != "files")
+    by_index = f", by the {', '.join(origins)}" if origins else ""
+    return f"Decontaminated: {len(facts['benchmarks'])} benchmarks, {tasks:,} tasks{by_index}{partly}{missing}."
+
+
+def index_text(index: "Index") -> str:
+    """Return what an index of benchmarks holds, for the terminal."""
+    counts = [Counter(entry.benchmark for entry in layer) for layer in (index.texts, index.solutions, index.statements)]
+    rows = [(name, s.version, s.tasks, *(c[name] for c in counts)) for name, s in index.sources.items()]
+    return table(["benchmark", "version", "tasks", "texts", "solutions", "statements"], rows)
 
 
 def forecast_text(forecast: "Forecast") -> str:

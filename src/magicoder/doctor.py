@@ -141,12 +141,14 @@ def _benchmarks(data: str | None) -> Finding:
         what, _, fix = str(e).partition("; ")
         return Finding(what="benchmark files", state="broken", found=what, fix=fix)
     count = len({t.benchmark for t in known.tasks})
-    fix = "" if count else "give --data DIR or set MAGICODER_DATA (docs/benchmarks.md)"
+    sources = known.index.sources if known.index else {}
+    indexed = {name: source.tasks for name, source in sources.items() if name in known.not_covered}
+    fix = "" if count or indexed else "give --data DIR or set MAGICODER_DATA (docs/benchmarks.md)"
+    found = [f"{count} benchmarks, {len(known.tasks):,} tasks"] if count or not indexed else []
+    if indexed:
+        found.append(f"{len(indexed)} benchmarks, {sum(indexed.values()):,} tasks by an index of fingerprints")
     return Finding(
-        what="benchmark files",
-        state="ok" if count else "missing",
-        found=f"{count} benchmarks, {len(known.tasks):,} tasks",
-        fix=fix,
+        what="benchmark files", state="ok" if count or indexed else "missing", found=" and ".join(found), fix=fix
     )
 
 

@@ -183,7 +183,7 @@ class Line:
         )
         return self.publish(
             "screened",
-            lambda out: recipe.decontaminate.run(seeds, out, engine, self.known.tasks),
+            lambda out: recipe.decontaminate.run(seeds, out, engine, self.known.tasks, self.known.index),
             settings=recipe.decontaminate,
             inputs=[seeds.manifest.content, self.known.digest],
         )
@@ -212,7 +212,7 @@ class Line:
         )
         return self.publish(
             "decontaminated",
-            lambda out: recipe.decontaminate.run(cleaned, out, engine, self.known.tasks),
+            lambda out: recipe.decontaminate.run(cleaned, out, engine, self.known.tasks, self.known.index),
             settings=recipe.decontaminate,
             inputs=[cleaned.manifest.content, self.known.digest],
         )

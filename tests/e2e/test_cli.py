@@ -50,13 +50,16 @@ def test_the_next_command_works_when_pasted(
 
 def test_what_the_rows_were_held_against_is_said(magicoder: Command, small_source: Path, tmp_path: Path) -> None:
     run = ("run", "--source", small_source, "--limit", "9", "--out", "out")
-    assert "Not decontaminated: no benchmark files at hand" in magicoder(*run).stdout
+    shipped = "Decontaminated: 11 benchmarks, 15,269 tasks, by the shipped index 1 ("
+    assert shipped in magicoder(*run).stdout
     (tmp_path / "empty").mkdir()
-    assert "Not decontaminated: no benchmark files at hand" in magicoder(*run, "--data", "empty").stdout
+    assert shipped in magicoder(*run, "--data", "empty").stdout
     file = tmp_path / "data" / "benchmarks" / "gsm8k" / "test.jsonl"
     file.parent.mkdir(parents=True)
     file.write_text(json.dumps({"question": "How many eggs does the farmer sell?", "answer": "#### 3"}) + "\n")
-    assert "Decontaminated: 1 benchmarks, 1 tasks; only partly: gsm8k" in magicoder(*run, "--data", "data").stdout
+    said = magicoder(*run, "--data", "data").stdout
+    assert "Decontaminated: 12 benchmarks, 15,270 tasks, by the shipped index 1 (" in said
+    assert "only partly: apps, gsm8k, livecodebench" in said
 
 
 @pytest.mark.parametrize(

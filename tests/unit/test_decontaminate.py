@@ -15,15 +15,11 @@ from magicoder.benchmarks._files import rows
 from magicoder.engines.local import Local
 from magicoder.errors import BenchmarkError, RecipeError
 from magicoder.records import Sample, Seed, Task
-from magicoder.stages.decontaminate import (
-    ORIGINAL_ALLOWED,
-    TRIVIAL,
-    Decontaminate,
-    original_patterns,
-    patterns_of,
-    search_text,
-)
+from magicoder.stages.decontaminate import Decontaminate, search_text
 from magicoder.store import Artifact, RunFolder, Writer
+from magicoder.text.benchmark_index import Index, decode, encode, index_of
+from magicoder.text.contamination import LAYERS, Layered
+from magicoder.text.patterns import ORIGINAL_ALLOWED, TRIVIAL, original_patterns, patterns_of
 from magicoder.text.substrings import Automaton, letters, lowered
 
 R = TypeVar("R", Seed, Sample)
@@ -87,7 +83,8 @@ def test_a_match_is_rejected_with_set_task_text_and_position(tmp_path: Path) -> 
     assert (rejection.id, rejection.stage, rejection.reason) == ("bad", "output1", "humaneval_reference_match")
     assert rejection.language == "python"
     detail = json.loads(rejection.detail)
-    assert (detail["benchmark"], detail["task"], detail["matched"]) == ("humaneval", "T/1", ADD.reference)
+    assert (detail["benchmark"], detail["task"], detail["layer"]) == ("humaneval", "T/1", "text")
+    assert detail["matched"] == ADD.reference.strip()  # as it stands in the record
     assert search_text(sample("", response=f"See:\n{ADD.reference}"))[detail["position"] :].startswith("total = 0")
 
 
@@ -194,7 +191,7 @@ def test_only_the_benchmarks_that_are_named_are_searched_for(tmp_path: Path) -> 
     assert [b["benchmark"] for b in found.manifest.facts["benchmarks"]] == ["mbpp"]
     assert "humaneval" in found.manifest.facts["not_covered"]
     with pytest.raises(BenchmarkError, match="names gsm8k, whose files are not at hand"):
-        Decontaminate(benchmarks=("gsm8k", "mbpp")).patterns([ADD, other])
+        Decontaminate(benchmarks=("gsm8k", "mbpp")).known([ADD, other])
 
 
 @pytest.mark.parametrize(
@@ -203,12 +200,130 @@ def test_only_the_benchmarks_that_are_named_are_searched_for(tmp_path: Path) -> 
         ({"mode": "orignal"}, "mode is 'orignal'; did you mean original"),
         ({"benchmarks": ("human_eval",)}, "has 'human_eval', which is unknown; did you mean humaneval"),
         ({"benchmarks": ("mbpp",), "mode": "original"}, "needs mode `all`"),
+        ({"layers": ("text", "ngram")}, "layers has 'ngram', which is unknown; did you mean ngrams"),
+        ({"layers": ()}, "layers is empty"),
+        ({"ngram_share": 0.0}, "ngram_share is 0.0; it is above 0"),
+        ({"ngram_share": 50.0}, "ngram_share is 50.0; it is above 0 and at most 1"),
         ({"min_characters": 0}, "min_characters is 0; it is at least 1"),
     ],
 )
 def test_impossible_settings_are_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(RecipeError, match=message):
         Decontaminate(**settings)
+
+
+# ---- the layers
+
+SORT = task(
+    prompt="def order(items): ...",
+    description="Write a function that takes a list of whole numbers and gives back those that occur more than once, "
+    "each of them a single time, please.",
+    reference="seen, twice = set(), []\nfor item in items:\n    if item in seen and item not in twice:\n"
+    "        twice.append(item)\n    seen.add(item)\nreturn twice\n",
+)
+RENAMED = (
+    "known, out = set(), []\nfor x in values:  # all of them\n    if x in known and x not in out:\n"
+    "        out.append(x)\n    known.add(x)\nreturn out\n"
+)
+REWORDED = (
+    "Please write a function that takes a list of whole numbers and gives back those that occur more than once, "
+    "every one of them only once."
+)
+
+
+def test_a_renamed_solution_is_found_and_named_with_its_evidence(tmp_path: Path) -> None:
+    given = artifact(tmp_path, Sample, [[sample("bad", response=f"Here:\n```python\n{RENAMED}```"), sample("clean")]])
+    found = decontaminated(tmp_path, given, [SORT])
+    assert [s.id for s in found] == ["clean"]
+    (rejection,) = found.rejections()
+    assert rejection.reason == "humaneval_identifiers_match"
+    detail = json.loads(rejection.detail)
+    assert (detail["task"], detail["layer"]) == ("T/1", "identifiers")
+    text = search_text(sample("", response=f"Here:\n```python\n{RENAMED}```"))
+    assert text[detail["position"] :].startswith("known, out = set()")
+    assert detail["matched"] == text[detail["position"] :][:200].removesuffix("\n```")
+
+
+def test_a_swapped_name_is_other_code(tmp_path: Path) -> None:
+    given = artifact(tmp_path, Sample, [[sample("other", response=RENAMED.replace("return out", "return known"))]])
+    assert [s.id for s in decontaminated(tmp_path, given, [SORT])] == ["other"]
+
+
+def test_a_statement_with_other_words_in_it_is_found_and_says_how_much_of_it(tmp_path: Path) -> None:
+    given = artifact(tmp_path, Sample, [[sample("bad", instruction=REWORDED)]])
+    (rejection,) = decontaminated(tmp_path, given, [SORT]).rejections()
+    assert rejection.reason == "humaneval_ngrams_match"
+    detail = json.loads(rejection.detail)
+    assert (detail["layer"], detail["found"], detail["of"]) == ("ngrams", 10, 17)
+    assert detail["matched"] == "write a function that takes a list of whole numbers"
+    assert search_text(sample("", instruction=REWORDED))[detail["position"] :].startswith("write a function")
+
+
+def test_the_share_decides(tmp_path: Path) -> None:
+    given = artifact(tmp_path, Sample, [[sample("x", instruction=REWORDED)]])
+    assert len(list(decontaminated(tmp_path, given, [SORT], Decontaminate(ngram_share=0.6)))) == 1
+
+
+@pytest.mark.parametrize("layer", ["text", "identifiers", "ngrams"])
+def test_a_layer_that_is_not_named_is_not_searched(tmp_path: Path, layer: str) -> None:
+    texts = {"text": SORT.reference.upper(), "identifiers": RENAMED, "ngrams": REWORDED}
+    given = artifact(tmp_path, Seed, [[seed(name, text) for name, text in texts.items()]])
+    found = decontaminated(tmp_path, given, [SORT], Decontaminate(layers=(layer,)))
+    assert [r.id for r in found.rejections()] == [layer]
+    assert list(found.manifest.facts["layers"]) == [layer]
+    assert len(found.manifest.facts["methods"]) == 1
+
+
+# ---- an index instead of files
+
+
+def published(folder: Path, given: Artifact[R], tasks: list[Task], index: Index | None) -> Artifact[R]:
+    stage = Decontaminate()
+    return RunFolder(folder).publish(
+        f"with{len(tasks)}{index is None}",
+        given.record,
+        settings=stage,
+        inputs=[],
+        build=lambda out: stage.run(given, out, Local(), tasks, index),
+    )[0]
+
+
+def test_an_index_rejects_what_the_files_reject_with_the_same_evidence(tmp_path: Path) -> None:
+    rows = [sample("text", ADD.description.upper()), sample("code", response=RENAMED), sample("words", REWORDED)]
+    given = artifact(tmp_path, Sample, [[*rows, sample("clean")]])
+    both = [replace(ADD, id="T/0"), SORT]
+    by_files = published(tmp_path, given, both, None)
+    index = decode(encode(index_of(both, {"humaneval": "1.0"}), "some index"), "x")
+    by_index = published(tmp_path, given, [], index)
+    assert by_index.manifest.content == by_files.manifest.content
+    assert [replace(r, stage="") for r in by_index.rejections()] == [
+        replace(r, stage="") for r in by_files.rejections()
+    ]
+    assert by_index.manifest.rejected == 3
+    (entry,) = by_index.manifest.facts["benchmarks"]
+    assert entry["origin"].startswith("some index (")
+    assert entry["tasks"] == 2
+    assert by_index.manifest.facts["methods"][-1] == f"humaneval by the fingerprints of {entry['origin']}"
+
+
+def test_files_come_before_the_index_and_the_index_covers_the_rest(tmp_path: Path) -> None:
+    index = index_of([replace(ADD, id="old"), replace(SORT, benchmark="mbpp")], {"humaneval": "0", "mbpp": "1.0"})
+    given = artifact(tmp_path, Sample, [[sample("add", ADD.description), sample("sort", response=RENAMED)]])
+    found = published(tmp_path, given, [replace(ADD, id="new")], index)
+    assert [json.loads(r.detail)["task"] for r in found.rejections()] == ["new", "T/1"]
+    assert [(b["benchmark"], b["version"]) for b in found.manifest.facts["benchmarks"]] == [
+        ("humaneval", "1.0"),
+        ("mbpp", "1.0"),
+    ]
+
+
+def test_an_index_for_another_floor_is_refused_or_left_out(tmp_path: Path) -> None:
+    index = index_of([replace(ADD, benchmark="mbpp")], {"mbpp": "1.0"})
+    with pytest.raises(
+        BenchmarkError, match="min_characters is 30, and what there is of benchmarks is an index for 20"
+    ):
+        Decontaminate(min_characters=30).known([], index)
+    assert set(Decontaminate(min_characters=30).known([ADD], index).sources) == {"humaneval"}
 
 
 # ---- facts, workers, resuming
@@ -222,10 +337,27 @@ def parts_with_hits(folder: Path) -> Artifact[Sample]:
 def test_facts_give_version_licence_tasks_patterns_and_hits(tmp_path: Path) -> None:
     found = decontaminated(tmp_path, parts_with_hits(tmp_path), [ADD])
     assert found.manifest.facts["benchmarks"] == [
-        {"benchmark": "humaneval", "version": "1.0", "license": "MIT", "tasks": 1, "patterns": 2, "hits": 8}
+        {
+            "benchmark": "humaneval",
+            "version": "1.0",
+            "license": "MIT",
+            "tasks": 1,
+            "patterns": 3,
+            "hits": 8,
+            "origin": "files",
+        }
     ]
     assert found.manifest.facts["partly_covered"] == {"humaneval": "1 of 164 tasks at hand"}
-    assert found.manifest.facts["sets"] == {"humaneval_description": 1, "humaneval_reference": 1}
+    assert found.manifest.facts["sets"] == {
+        "humaneval_description": 1,
+        "humaneval_ngrams": 1,
+        "humaneval_reference": 1,
+    }
+    assert found.manifest.facts["layers"] == {
+        "text": {"patterns": 2, "tasks": 1},
+        "identifiers": {"patterns": 0, "tasks": 0},  # a reference of 13 tokens
+        "ngrams": {"patterns": 1, "tasks": 1},
+    }
 
 
 def test_two_workers_give_the_same_bytes_as_one(tmp_path: Path) -> None:
@@ -352,10 +484,10 @@ def test_no_text_occurs_by_chance_in_real_code(tasks: list[Task], shared_data: P
 
 
 def test_no_recorded_answer_of_a_teacher_is_taken_for_a_benchmark(tasks: list[Task], shared_data: Path) -> None:
-    automaton = Automaton([p.form for p in patterns_of(tasks, Decontaminate().min_characters).searched])
+    search = Layered(index_of(tasks, dict.fromkeys({t.benchmark for t in tasks}, "")), LAYERS, 0.5)
     answers = [r.text("response") for r in rows(shared_data / "recorded_teacher/oss_instruct.jsonl")]
     assert len(answers) == 120
-    assert [a for a in answers if automaton.first(letters(a))] == []
+    assert [m for m in search(answers) if m] == []
 
 
 # ---- the rule `original`

@@ -1,6 +1,7 @@
 """What models are measured on, and so what training data must not contain: one module per benchmark."""
 
 from dataclasses import dataclass, replace
+from importlib.resources import files
 from pathlib import Path
 
 import orjson
@@ -10,27 +11,35 @@ from magicoder.benchmarks._files import FilesMissing
 from magicoder.errors import BenchmarkError
 from magicoder.fingerprint import digest_bytes
 from magicoder.records import Task
+from magicoder.text.benchmark_index import FLOOR, Index, decode, encode, index_of
+
+INDEX = "index.bin"
+"""Name of the shipped index in this package, and of one of the user's own in a folder of benchmark files."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AtHand:
-    """The benchmarks whose files were found.
+    """The benchmarks whose files were found, and what is known of the others.
 
     tasks          all their tasks, benchmarks in alphabetical order, tasks as in the files, but without their tests,
                    which take a gigabyte where APPS is whole
     versions       of each benchmark found, by name
-    not_covered    name of each benchmark without files, and why
-    digest         changes when a task or a version does
+    not_covered    name of each benchmark without files, and why; `index` may cover it all the same
+    index          figures of benchmarks, for those without files; None if there is no index
+    digest         changes when a task, a version or the index does
     """
 
     tasks: list[Task]
     versions: dict[str, str]
     not_covered: dict[str, str]
     digest: str
+    index: Index | None = None
 
 
 def at_hand(data: str | None) -> AtHand:
-    """Return the tasks of every benchmark whose files lie under the folder `data` (docs/benchmarks.md).
+    """Return the tasks of every benchmark whose files lie under the folder `data`, and an index for the others.
+
+    The index is the one in that folder, else the one that comes with magicoder (docs/benchmarks.md).
 
     Raises:
         BenchmarkError: no such folder, or a file is there but malformed. A file that is not there is no error: see
@@ -54,8 +63,38 @@ def at_hand(data: str | None) -> AtHand:
             not_covered[name] = str(e)
         else:
             versions[name] = benchmark.version
-    return AtHand(tasks=tasks, versions=versions, not_covered=not_covered, digest=_digest(versions, tasks))
+    index, index_digest = _index(data)
+    return AtHand(
+        tasks=tasks,
+        versions=versions,
+        not_covered=not_covered,
+        digest=digest_bytes(orjson.dumps([versions, tasks, index_digest])),
+        index=index,
+    )
 
 
-def _digest(versions: dict[str, str], tasks: list[Task]) -> str:
-    return digest_bytes(orjson.dumps([versions, tasks]))
+def build_index(data: str, name: str) -> tuple[bytes, Index]:
+    """Return an index of the benchmarks whose files lie under `data`, as a file and as a value.
+
+    name     says in reports which index it is
+
+    Raises:
+        BenchmarkError: no such folder, no benchmark files in it, or a file is malformed.
+    """
+    found = at_hand(data)
+    if not found.tasks:
+        raise BenchmarkError(f"{data} has no benchmark files; docs/benchmarks.md says which are read")
+    file = encode(index_of(found.tasks, found.versions, FLOOR), name)
+    return file, decode(file, name)
+
+
+def _index(data: str | None) -> tuple[Index | None, str]:
+    """Return the index to be used and a digest of its file."""
+    own = (
+        [folder / INDEX for folder in (Path(data).expanduser(), Path(data).expanduser() / "benchmarks")] if data else []
+    )
+    for place in (*own, files("magicoder.benchmarks") / INDEX):
+        if place.is_file():
+            file = place.read_bytes()
+            return decode(file, str(place)), digest_bytes(file)
+    return None, ""

@@ -1,14 +1,14 @@
 """Records that hold a text of a benchmark are taken out: seeds before money is spent on them, samples after.
 
-Two rules. `all` compares letters and digits only, so other white space, line breaks, comment markers, punctuation and
-case do not hide a text; it looks for the statement and the canonical solution of every task of every benchmark at
-hand. `original` is what Magicoder did (paper section 2.3, method.md 1.10), quirks included: seven sets, lower-cased
+Two rules. `all` looks for the statement and the canonical solution of every task of every benchmark at hand, in three
+layers (`text/contamination.py`), by figures: of local files where there are any, of an index where there are none.
+`original` is what Magicoder did (paper section 2.3, method.md 1.10), quirks included: seven sets, lower-cased
 substrings, an allow-list of which one entry never matches, MBPP solutions whose CRLF never occurs in text with LF.
 """
 
 import pickle
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -23,64 +23,37 @@ from magicoder.plugins import load, names, suggest
 from magicoder.protocols import Engine
 from magicoder.records import Rejection, Sample, Seed, Task
 from magicoder.store import Artifact, Writer, account
-from magicoder.text.substrings import Automaton, Match, letters, locate, lowered
+from magicoder.text.benchmark_index import FLOOR, Index, Source, index_of
+from magicoder.text.contamination import LAYERS, Found, Layered, Search, Whole
+from magicoder.text.identifiers import MIN_TOKENS
+from magicoder.text.patterns import Pattern, original_patterns
 
 R = TypeVar("R", Seed, Sample)
 
 MODES: Final = ("all", "original", "off")
 
-TRIVIAL: Final = ("return x + y", "return len(string)", "return n**2", "return ''.join(strings)")
-"""HumanEval solutions that any code may hold: the original's allow-list as it was meant."""
-
-ORIGINAL_ALLOWED: Final = ("return x + y", "return len(string)", "return n**2", "return .join(strings)")
-"""The allow-list as Python read it: adjacent literals were joined, so the last entry matches no solution."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pattern:
-    """One text that records must not hold.
-
-    name         `<benchmark>_<kind>` (`humaneval_reference`), or the original's key of the set (`mbpp_docstrings`)
-    text         as in the benchmark
-    form         as it is searched for
-    """
-
-    name: str
-    benchmark: str
-    task: str
-    text: str
-    form: bytes
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Patterns:
-    """What is searched for, in the order in which a match is reported, and what is not.
-
-    short        texts below the floor, as `<benchmark> <task id> <kind>`
-    trivial      texts of the allow-list, likewise
-    unsearched   tasks none of whose texts is searched for, as `<benchmark> <task id>`
-    """
-
-    searched: tuple[Pattern, ...]
-    short: tuple[str, ...] = ()
-    trivial: tuple[str, ...] = ()
-    unsearched: tuple[str, ...] = ()
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decontaminate:
-    """Settings of the stage.
+    """Settings of the stage. All but `mode` are of `mode: all` only.
 
     mode             `all`, `original` or `off`
-    benchmarks       names of benchmarks to search for; empty for all that are at hand (`mode: all` only)
-    min_characters   a text with fewer letters and digits is not searched for (`mode: all` only). At 20, none of
+    benchmarks       names of benchmarks to search for; empty for all that are at hand
+    min_characters   a text with fewer letters and digits is not searched for by layer `text`. At 20, none of
                      13,293 texts occurs by chance in 99 MB of real code; below it, `return x + y` and its kind do:
                      docs/benchmarks.md lists them. A task whose statement is shorter is searched for by its prompt.
+                     An index of figures holds for the floor it was made with (20 for the one that is shipped).
+    layers           what is searched in: `text`, `identifiers`, `ngrams`
+    ngram_share      the share of a statement's sequences of ten words, above 0 and at most 1, that makes a match. Any
+                     one of them, as Qwen2.5-Coder and OpenCoder have it, rejects 142 files of the 99 MB (number
+                     tables, imports); a quarter 3, a half 1, which quotes a problem.
     """
 
     mode: str = "all"
     benchmarks: tuple[str, ...] = ()
-    min_characters: int = 20
+    min_characters: int = FLOOR
+    layers: tuple[str, ...] = LAYERS
+    ngram_share: float = 0.5
 
     def __post_init__(self) -> None:
         if self.mode not in MODES:
@@ -89,188 +62,182 @@ class Decontaminate:
             )
         if self.min_characters < 1:
             raise RecipeError(f"decontaminate.min_characters is {self.min_characters}; it is at least 1")
-        known = names("benchmarks")
-        for name in self.benchmarks:
-            if name not in known:
-                raise RecipeError(
-                    f"decontaminate.benchmarks has {name!r}, which is unknown{suggest(name, known)}; "
-                    f"there are: {', '.join(known)}"
-                )
+        if not 0 < self.ngram_share <= 1:
+            raise RecipeError(f"decontaminate.ngram_share is {self.ngram_share}; it is above 0 and at most 1")
+        if not self.layers:
+            raise RecipeError("decontaminate.layers is empty; `mode: off` searches for nothing")
+        _check_names("layers", self.layers, LAYERS)
+        _check_names("benchmarks", self.benchmarks, names("benchmarks"))
         if self.benchmarks and self.mode != "all":
             raise RecipeError(f"decontaminate.benchmarks needs mode `all`; mode {self.mode!r} has its own sets")
 
-    def patterns(self, tasks: Iterable[Task]) -> Patterns:
-        """Return the patterns that the settings make of `tasks`.
+    def known(self, tasks: Sequence[Task], index: Index | None = None) -> Index:
+        """Return what `mode: all` searches for: `tasks`, and of `index` the benchmarks that are not among them.
 
         Raises:
-            BenchmarkError: a benchmark that the settings name has no tasks here.
+            BenchmarkError: a benchmark that the settings name is not at hand, or only an index for another floor is.
         """
-        tasks = list(tasks)
-        absent = sorted(set(self.benchmarks) - {t.benchmark for t in tasks})
+        found = _of_tasks(tuple(tasks), self.min_characters)
+        if index is not None and index.floor == self.min_characters:
+            found = found.and_also(index)
+        elif index is not None and not tasks:
+            raise BenchmarkError(
+                f"decontaminate.min_characters is {self.min_characters}, and what there is of benchmarks is an index "
+                f"for {index.floor}; leave the setting away, or give benchmark files with --data (docs/benchmarks.md)"
+            )
+        absent = sorted(set(self.benchmarks) - set(found.sources))
         if absent:
             raise BenchmarkError(
                 f"decontaminate.benchmarks names {', '.join(absent)}, whose files are not at hand; put them under the "
                 "--data folder (docs/benchmarks.md), or leave these benchmarks out"
             )
-        if self.mode == "original":
-            return Patterns(searched=tuple(original_patterns(tasks)))
-        if self.mode == "off":
-            return Patterns(searched=())
-        chosen = [t for t in tasks if not self.benchmarks or t.benchmark in self.benchmarks]
-        return patterns_of(chosen, self.min_characters)
+        return found.only(self.benchmarks) if self.benchmarks else found
 
-    def run(self, records: Artifact[R], out: Writer[R], engine: Engine, tasks: Sequence[Task]) -> None:
+    def run(
+        self, records: Artifact[R], out: Writer[R], engine: Engine, tasks: Sequence[Task], index: Index | None = None
+    ) -> None:
         """Write a part of clean records for each part of `records`, and why the others are not.
 
         A seed's text is searched, a sample's instruction and response, as the original searches problem and solution.
+        `tasks` are those of local files; `index` says what is known of other benchmarks.
 
         Raises:
-            BenchmarkError: a benchmark that the settings name has no tasks here.
+            BenchmarkError: see `known`.
         """
-        patterns = self.patterns(tasks)
-        form = lowered if self.mode == "original" else letters
+        searched: Index | list[Pattern] = []
+        if self.mode == "all":
+            searched = self.known(tasks, index)
+        elif self.mode == "original":
+            searched = list(original_patterns(tasks))
         out.progress.expect(records.manifest.rows, "records")
-        for index in range(out.done):
-            out.progress.tick(len(out.read_part(index)) + len(out.rejections_of_part(index)))
-        with _shared([p.form for p in patterns.searched], out.folder) as file:
-            scan = _Scan(file=file, exact=self.mode == "original")
+        for part in range(out.done):
+            out.progress.tick(len(out.read_part(part)) + len(out.rejections_of_part(part)))
+        with _shared(searched, out.folder) as file:
+            scan = _Scan(file=file, layers=self.layers, ngram_share=self.ngram_share)
             under_way: deque[list[R]] = deque()
             for found in engine.map(scan, _texts(records, range(out.done, records.part_count), under_way)):
                 rows = under_way.popleft()
-                rejections = [
-                    _rejection(row, patterns.searched[match.pattern], locate(search_text(row), match.start, form), out)
-                    for row, match in zip(rows, found, strict=True)
-                    if match is not None
-                ]
-                kept = [row for row, match in zip(rows, found, strict=True) if match is None]
+                pairs = list(zip(rows, found, strict=True))
+                rejections = [_rejection(row, match, out) for row, match in pairs if match is not None]
+                kept = [row for row, match in pairs if match is None]
                 account((r.id for r in rows), (r.id for r in kept), (r.id for r in rejections))
                 out.write(kept, rejections)
                 out.progress.tick(len(rows))
-        out.add_facts(self._facts(patterns, tasks, out))
+        out.add_facts(self._facts(searched, tasks, out))
 
-    def _facts(self, patterns: Patterns, tasks: Sequence[Task], out: Writer[Any]) -> dict[str, Any]:
+    def _facts(self, searched: Index | list[Pattern], tasks: Sequence[Task], out: Writer[Any]) -> dict[str, Any]:
         """Say what was searched for and found; hits are counted from what is written, so resuming changes nothing."""
         hits: Counter[str] = Counter()
-        for index in range(out.done):
-            hits.update(orjson.loads(r.detail)["benchmark"] for r in out.rejections_of_part(index))
-        sizes = Counter(t.benchmark for t in tasks)
-        made = Counter(p.benchmark for p in patterns.searched)
+        for part in range(out.done):
+            hits.update(orjson.loads(r.detail)["benchmark"] for r in out.rejections_of_part(part))
+        index = searched if isinstance(searched, Index) else _of_patterns(searched, tasks)
+        by_layer = _by_layer(searched, self.layers)
+        made = Counter(benchmark for entries in by_layer.values() for _, benchmark, _ in entries)
         covered, partly = [], {}
         for name in sorted(made):
-            benchmark = load("benchmarks", name)
+            benchmark, source = load("benchmarks", name), index.sources[name]
             covered.append(
                 {
                     "benchmark": name,
-                    "version": benchmark.version,
+                    "version": source.version,
                     "license": benchmark.license,
-                    "tasks": sizes[name],
+                    "tasks": source.tasks,
                     "patterns": made[name],
                     "hits": hits[name],
+                    "origin": source.origin,
                 }
             )
-            if sizes[name] < benchmark.size:
-                partly[name] = f"{sizes[name]:,} of {benchmark.size:,} tasks at hand"
+            if source.tasks < benchmark.size:
+                partly[name] = f"{source.tasks:,} of {benchmark.size:,} tasks at hand"
         return {
             "mode": self.mode,
-            "methods": [_METHODS[self.mode].format(floor=self.min_characters)] if covered else [],
+            "methods": self._methods(covered) if covered else [],
             "benchmarks": covered,
             "partly_covered": partly,
             "not_covered": [name for name in names("benchmarks") if name not in made],
-            "sets": dict(sorted(Counter(p.name for p in patterns.searched).items())),
-            "patterns": len({p.form for p in patterns.searched}),
-            "patterns_skipped_short": len(patterns.short),
-            "skipped_short": list(patterns.short),
-            "skipped_trivial": list(patterns.trivial),
-            "tasks_not_searched": list(patterns.unsearched),
+            "sets": dict(sorted(Counter(name for entries in by_layer.values() for name, _, _ in entries).items())),
+            "layers": {
+                layer: {"patterns": len(entries), "tasks": len({entry[1:] for entry in entries})}
+                for layer, entries in by_layer.items()
+            },
+            "patterns_skipped_short": len(index.short),
+            "skipped_short": list(index.short),
+            "skipped_trivial": list(index.trivial),
+            "tasks_not_searched": list(index.unsearched),
+            "not_seen": list(_NOT_SEEN[self.mode]),
         }
 
+    def _methods(self, covered: list[dict[str, Any]]) -> list[str]:
+        """Return phrases that say how was searched, and for what there were figures instead of files."""
+        if self.mode == "original":
+            return ["Magicoder's own sets, as lower-cased substrings"]
+        said = {
+            "text": "statement and canonical solution of every task, as substrings of what remains when only letters "
+            f"and digits are kept and case is ignored; texts of fewer than {self.min_characters} letters and digits "
+            "are not searched for",
+            "identifiers": f"canonical solutions of at least {MIN_TOKENS} tokens, comments left out and names numbered "
+            "by first use, so that renaming hides nothing",
+            "ngrams": f"statements of which a record holds {self.ngram_share:.0%} of the sequences of ten words",
+        }
+        origins: dict[str, list[str]] = {}
+        for entry in covered:
+            if entry["origin"] != "files":
+                origins.setdefault(entry["origin"], []).append(entry["benchmark"])
+        return [
+            *(said[layer] for layer in LAYERS if layer in self.layers),
+            *(f"{', '.join(there)} by the fingerprints of {origin}" for origin, there in origins.items()),
+        ]
 
-_METHODS: Final = {
-    "all": "statement and canonical solution of every task, as substrings of what remains when only letters and "
-    "digits are kept and case is ignored; texts of fewer than {floor} letters and digits are not searched for",
-    "original": "Magicoder's own sets, as lower-cased substrings",
-    "off": "",
+
+_NOT_SEEN: Final = {
+    "all": (
+        "statements told in other words, or in another natural language",
+        "solutions moved to another programming language, or that solve a problem in another way",
+        "solutions whose lines were put in another order or whose operators were changed",
+        f"renamed solutions of fewer than {MIN_TOKENS} tokens",
+        "tests, and examples of input and output",
+    ),
+    "original": ("anything but the sets' texts, case aside: white space, renamed variables and other words hide them",),
+    "off": (),
 }
 
 
-def patterns_of(tasks: Iterable[Task], min_characters: int) -> Patterns:
-    """Return the statement and the reference of each task, and its prompt where the statement does not do.
+@lru_cache(maxsize=1)  # seeds and samples are held against the same tasks
+def _of_tasks(tasks: tuple[Task, ...], floor: int) -> Index:
+    return index_of(tasks, {name: load("benchmarks", name).version for name in {t.benchmark for t in tasks}}, floor)
 
-    The prompt is searched for where the statement is below the floor or is not part of the prompt, and prompt and
-    reference as one text where each is below the floor.
-    """
-    searched: list[Pattern] = []
-    short: list[str] = []
-    trivial: list[str] = []
-    unsearched: list[str] = []
-    allowed = {letters(text) for text in TRIVIAL}
-    for task in tasks:
-        before = len(searched)
-        description, prompt = letters(task.description), letters(task.prompt)
-        covered = len(description) >= min_characters and description in prompt
-        texts = [("description", task.description, description), ("reference", task.reference, letters(task.reference))]
-        if not covered:
-            texts.append(("prompt", task.prompt, prompt))
-        for kind, text, form in texts:
-            if form in allowed:
-                trivial.append(f"{task.benchmark} {task.id} {kind}")
-            elif len(form) >= min_characters:
-                name = f"{task.benchmark}_{kind}"
-                searched.append(Pattern(name=name, benchmark=task.benchmark, task=task.id, text=text, form=form))
-            elif text.strip():
-                short.append(f"{task.benchmark} {task.id} {kind}")
-        if len(searched) == before:
-            whole = Pattern(
-                name=f"{task.benchmark}_whole",
-                benchmark=task.benchmark,
-                task=task.id,
-                text=f"{task.prompt}{task.reference}",
-                form=letters(task.prompt + task.reference),
+
+def _check_names(setting: str, given: Sequence[str], known: Sequence[str]) -> None:
+    for name in given:
+        if name not in known:
+            raise RecipeError(
+                f"decontaminate.{setting} has {name!r}, which is unknown{suggest(name, list(known))}; "
+                f"there are: {', '.join(known)}"
             )
-            if len(whole.form) >= min_characters:
-                searched.append(whole)
-            else:
-                unsearched.append(f"{task.benchmark} {task.id}")
-    return Patterns(searched=tuple(searched), short=tuple(short), trivial=tuple(trivial), unsearched=tuple(unsearched))
 
 
-def original_patterns(tasks: Iterable[Task]) -> Iterator[Pattern]:
-    """Yield the original's patterns, set by set in its order, as far as their benchmarks are among `tasks`.
-
-    Raises:
-        BenchmarkError: a DS-1000 prompt without its marker, or with two.
-    """
-    by_benchmark: dict[str, list[Task]] = {}
-    for task in tasks:
-        by_benchmark.setdefault(task.benchmark, []).append(task)
-    mbpp = [t for t in by_benchmark.get("mbpp", ()) if t.id in _MBPP_TEST]
-    human_eval = by_benchmark.get("humaneval", [])
-    apps = [t for t in by_benchmark.get("apps", ()) if t.id.startswith("apps/test/")]
-    sets: dict[str, list[tuple[Task, str]]] = {
-        "mbpp_docstrings": [(t, t.prompt) for t in mbpp],
-        "mbpp_solutions": [(t, t.reference) for t in mbpp],
-        "human_eval_docstrings": [(t, t.description) for t in human_eval],
-        "human_eval_solutions": [(t, s) for t in human_eval if (s := t.reference.strip()) not in ORIGINAL_ALLOWED],
-        "apps_docstrings": [(t, t.prompt.strip()) for t in apps],
-        "gsm8k_questions": [(t, t.prompt.strip()) for t in by_benchmark.get("gsm8k", ())],
-        "ds_1000_prompts": [(t, _before_solution(t)) for t in by_benchmark.get("ds1000", ())],
+def _by_layer(searched: Index | list[Pattern], layers: Sequence[str]) -> dict[str, list[tuple[str, str, str]]]:
+    """Return for each layer what it searches for, as name, benchmark and task."""
+    if not isinstance(searched, Index):
+        return {"text": [(p.name, p.benchmark, p.task) for p in searched]} if searched else {}
+    every = {
+        "text": [(p.name, p.benchmark, p.task) for p in searched.texts],
+        "identifiers": [(p.name, p.benchmark, p.task) for p in searched.solutions],
+        "ngrams": [(f"{s.benchmark}_ngrams", s.benchmark, s.task) for s in searched.statements],
     }
-    for name, members in sets.items():
-        for task, text in members:
-            if text:
-                yield Pattern(name=name, benchmark=task.benchmark, task=task.id, text=text, form=lowered(text))
+    return {layer: every[layer] for layer in LAYERS if layer in layers}
 
 
-_MBPP_TEST: Final = frozenset(f"MBPP/{number}" for number in range(11, 511))
-
-
-def _before_solution(task: Task) -> str:
-    for marker in ("SOLUTION START", "BEGIN SOLUTION"):
-        if marker in task.prompt:
-            before, *after = task.prompt.split(marker)
-            if len(after) == 1:
-                return before
-    raise BenchmarkError(f"{task.id}: the prompt has no single solution marker; replace the DS-1000 files")
+def _of_patterns(patterns: list[Pattern], tasks: Sequence[Task]) -> Index:
+    """Return the bookkeeping of the original's sets in the form of an index."""
+    counts = Counter(t.benchmark for t in tasks)
+    return Index(
+        floor=1,
+        sources={
+            name: Source(version=load("benchmarks", name).version, tasks=counts[name], origin="files")
+            for name in {p.benchmark for p in patterns}
+        },
+    )
 
 
 def search_text(record: Seed | Sample) -> str:
@@ -286,60 +253,63 @@ def _texts(records: Artifact[R], indices: range, under_way: deque[list[R]]) -> I
         yield [search_text(row) for row in rows]
 
 
-def _rejection(record: Seed | Sample, pattern: Pattern, position: int, out: Writer[Any]) -> Rejection:
-    """Return the rejection; `position` counts characters in the search text from 0."""
-    detail = {
-        "benchmark": pattern.benchmark,
-        "task": pattern.task,
-        "matched": pattern.text[:200],
-        "position": position,
+def _rejection(record: Seed | Sample, found: Found, out: Writer[Any]) -> Rejection:
+    """Return the rejection; its position counts characters in the search text from 0."""
+    detail: dict[str, Any] = {
+        "benchmark": found.benchmark,
+        "task": found.task,
+        "layer": found.layer,
+        "matched": found.matched,
+        "position": found.position,
     }
+    if found.grams is not None:
+        detail["found"], detail["of"] = found.grams
     return Rejection(
         id=record.id,
         stage=out.stage,
-        reason=f"{pattern.name}_match",
+        reason=f"{found.name}_match",
         detail=orjson.dumps(detail).decode(),
         language=record.language,
     )
 
 
 @dataclass(frozen=True, slots=True)
-class _PatternFile:
-    """Where worker processes find the patterns; equal digests share one automaton in a process."""
+class _SearchFile:
+    """Where worker processes find what to search for; equal digests share one search in a process."""
 
     digest: str
     path: Path = field(compare=False)
 
 
 @contextmanager
-def _shared(forms: list[bytes], folder: Path) -> Iterator[_PatternFile]:
-    """Keep the patterns in a file, so that each worker reads them once and not with every part.
+def _shared(searched: Index | list[Pattern], folder: Path) -> Iterator[_SearchFile]:
+    """Keep what is searched for in a file, so that each worker reads it once and not with every part.
 
     It ends in `.partial`: the store clears that away where a run was killed.
     """
-    data = pickle.dumps(forms)
+    data = pickle.dumps(searched)
     path = folder / "patterns.partial"
     path.write_bytes(data)
     try:
-        yield _PatternFile(digest_bytes(data), path)
+        yield _SearchFile(digest_bytes(data), path)
     finally:
         path.unlink(missing_ok=True)
 
 
 @lru_cache(maxsize=2)
-def _automaton(file: _PatternFile) -> Automaton:
-    return Automaton(pickle.loads(file.path.read_bytes()))  # noqa: S301 - our own file, written a moment ago
+def _search(file: _SearchFile, layers: tuple[str, ...], ngram_share: float) -> Search:
+    searched = pickle.loads(file.path.read_bytes())  # noqa: S301 - our own file, written a moment ago
+    return Layered(searched, layers, ngram_share) if isinstance(searched, Index) else Whole(searched)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Scan:
-    """The search as a value that worker processes can be sent; `exact` compares as the original does."""
+    """The search as a value that worker processes can be sent."""
 
-    file: _PatternFile
-    exact: bool
+    file: _SearchFile
+    layers: tuple[str, ...]
+    ngram_share: float
 
-    def __call__(self, texts: list[str]) -> list[Match | None]:
+    def __call__(self, texts: list[str]) -> list[Found | None]:
         """Return the first match of each text."""
-        automaton = _automaton(self.file)
-        form = lowered if self.exact else letters
-        return [automaton.first(form(text)) for text in texts]
+        return _search(self.file, self.layers, self.ngram_share)(texts)

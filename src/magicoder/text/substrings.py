@@ -4,6 +4,7 @@ Both sides are brought to the same form before they are compared. Both forms map
 pattern that occurs in a text still occurs after both were mapped, and `letters` finds whatever `lowered` finds.
 """
 
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -29,12 +30,10 @@ def letters(text: str) -> bytes:
 
 def locate(text: str, start: int, form: Callable[[str], bytes]) -> int:
     """Return the index in `text` of the character whose form covers byte `start` of `form(text)`."""
-    reached = 0
-    for index, character in enumerate(text):
-        reached += len(form(character))
-        if reached > start:
-            return index
-    raise ValueError(f"byte {start} is beyond the end of the text's form ({reached} bytes)")
+    found = bisect_right(range(len(text)), start, key=lambda index: len(form(text[: index + 1])))
+    if found == len(text):
+        raise ValueError(f"byte {start} is beyond the end of the text's form ({len(form(text))} bytes)")
+    return found
 
 
 class Match(NamedTuple):
