@@ -345,12 +345,14 @@ def test_what_an_earlier_run_sent_in_vain_is_sent_again_only_if_there_is_money(
     server: BatchServer, tmp_path: Path
 ) -> None:
     server.plan(end="expired", share=0.0)
+    server.stage_s = 3600  # it expires after the first run has gone
     meter = Meter(0, uncovered=(1,))
     with client(server.url).open(None, tmp_path) as session:
         for ticket, one in enumerate(prompts(2)):
             session.submit(ticket, one)
         while not server.batches:
             session.collect()
+    server.stage_s = 0
     answers = drive(client(server.url), tmp_path, prompts(2), meter=meter)
     assert isinstance(answers[0], Completion)
     assert getattr(answers[1], "reason", "") == "over_budget"
