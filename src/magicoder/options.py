@@ -60,7 +60,8 @@ about_place = bundle(
         "--data",
         envvar="MAGICODER_DATA",
         metavar="DIR",
-        help="Folder with local benchmark files, to decontaminate against (docs/benchmarks.md). Also MAGICODER_DATA.",
+        help="Folder with local benchmark files, read instead of the shipped index (docs/benchmarks.md). "
+        "Also MAGICODER_DATA.",
     ),
 )
 
