@@ -364,8 +364,10 @@ def _cost(
 ) -> float | None:
     """Return what the tokens cost at the teacher's price, None where it is not known or nobody was asked."""
     price = price_of(recipe.teacher, prices) if recipe.teacher and recipe.strategy.needs_teacher else None
-    if price is None or not answers:
-        return None if price is None else 0.0
+    if price is None:
+        return None
+    if not answers:
+        return 0.0
     # Some vendors charge more for long prompts, so the average answer is priced, not the sum as if it were one.
     return answers * price.usd(prompt_tokens / answers, completion_tokens / answers)
 

@@ -2,6 +2,7 @@
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -42,41 +43,39 @@ def test_a_run_killed_at_ten_random_moments_ends_in_the_same_bytes(
     assert whole.returncode == 0, whole.stderr
     expected = tree(tmp_path / "whole" / "dataset")
     rng = random.Random(strategy)
-    killed = 0
     for attempt in range(10):
         out, journal = f"killed-{attempt}", tmp_path / f"{attempt}.sqlite"
-        command = [
-            executable,
-            "run",
-            str(recipe),
-            "--out",
-            out,
-            "--workers",
-            str(1 + attempt % 2),
-            "--journal",
-            str(journal),
-        ]
-        process = subprocess.Popen(
-            command,
-            cwd=tmp_path,
-            env=environment(home),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        try:
-            process.wait(rng.uniform(0.2, 0.8) * duration)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            killed += 1
-        process.wait()
+        command = [executable, "run", recipe, "--out", out, "--workers", 1 + attempt % 2, "--journal", journal]
+        moment = rng.uniform(0.2, 0.8) * duration
+        while not killed_after(moment, command, tmp_path, home):  # it was through already: once more, earlier
+            shutil.rmtree(tmp_path / out)
+            journal.unlink(missing_ok=True)
+            moment *= 0.7
         resumed = magicoder("run", recipe, "--out", out, "--workers", "1", "--journal", journal)
         assert resumed.returncode == 0, resumed.stderr
         found = tree(tmp_path / out / "dataset")
         for name, data in expected.items():
             assert found.pop(name, None) == data, f"attempt {attempt}: {name}"
         assert not found
-    assert killed >= 3, "the kills came too late to show anything"
+
+
+def killed_after(seconds: float, command: list[object], cwd: Path, home: Path) -> bool:
+    """Run a command, kill it and its workers after so long, and tell whether it was still at work."""
+    process = subprocess.Popen(
+        [str(word) for word in command],
+        cwd=cwd,
+        env=environment(home),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        return True
+    return False
 
 
 @pytest.mark.timeout(300)
