@@ -27,7 +27,7 @@ _EXAMPLES = re.compile(r"^\s*(?:\**Examples?(?: \d+)?:?\**:?|-+ ?(?:Input|Exampl
 
 
 def docstring(prompt: str, where: str) -> str:
-    """Return the docstring of a HumanEval prompt by the original's rule (method.md 1.10).
+    """Return the docstring of a HumanEval prompt by the original's rule.
 
     Two triple quotes enclose the only docstring; of four, the second docstring is the task's (the first belongs to a
     helper); single triple quotes are read where there are no double ones.

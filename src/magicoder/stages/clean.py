@@ -1,6 +1,6 @@
 """Repeated, resembling and broken samples are taken out.
 
-The original's policy is the first three rules alone, in the order of its shuffle (method.md 1.9): `shuffle_seed: 666,
+The original's policy is the first three rules alone, in the order of its shuffle (`clean_data.py`): `shuffle_seed: 666,
 near_duplicates: false, solution_parses: false, secrets: keep, personal_data: keep`. The paper keeps noisy samples such
 as incomplete solutions on purpose, and found that dropping them helped nothing; so what others filter
 by (`text/answers.py`) is a switch here, off by default.

@@ -2,7 +2,7 @@
 
 Two rules. `all` looks for the statement and the canonical solution of every task of every benchmark at hand, in three
 layers (`text/contamination.py`), by figures: of local files where there are any, of an index where there are none.
-`original` is what Magicoder did (paper section 2.3, method.md 1.10), quirks included: seven sets, lower-cased
+`original` is what Magicoder did (paper section 2.3), quirks included: seven sets, lower-cased
 substrings, an allow-list of which one entry never matches, MBPP solutions whose CRLF never occurs in text with LF.
 """
 

@@ -214,4 +214,4 @@ PERMISSIVE: Final = frozenset({
     "Unicode-DFS-2016", "Unlicense", "Vim", "W3C", "WTFPL", "X11", "Xnet", "ZPL-2.0", "ZPL-2.1", "Zlib",
     "bzip2-1.0.6", "curl", "libpng-2.0", "libtiff", "zlib-acknowledgement",
 })  # fmt: skip
-"""Licences that ask for notices at most: the sort of licence that the paper's corpus admits (method.md 1.2)."""
+"""Licences that ask for notices at most: the sort of licence that the paper's corpus admits."""

@@ -3,7 +3,7 @@
 A text is its set of word 5-grams. 256 MinHash slots in 42 bands of 6 propose pairs; of pairs at a Jaccard similarity
 of 0.7 they propose 99.5 % (1 - (1 - 0.7^6)^42), of identical texts all. Each proposed pair is settled by the
 similarity itself, so nothing is called a near-duplicate that is none. (Bands alone, as in the original's unused
-script, are right in 62 to 82 % of cases: dataperf.md 3.1.)
+script, are right in 62 to 82 % of cases on a measured sample.)
 """
 
 import errno

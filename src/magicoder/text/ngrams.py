@@ -45,7 +45,7 @@ def jaccard(a: set[str], b: set[str]) -> float:
 
 
 SPAN: Final = 10
-"""Words in a gram of a statement, as Qwen2.5-Coder and OpenCoder compare (method.md 8.8)."""
+"""Words in a gram of a statement, as Qwen2.5-Coder and OpenCoder compare."""
 
 KEPT: Final = 32
 """Grams kept of a statement: those of the smallest hashes, a sample that does not depend on the text around it."""
