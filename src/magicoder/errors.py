@@ -47,6 +47,12 @@ class TeacherError(MagicoderError):
     exit_code = 4
 
 
+class SandboxError(MagicoderError):
+    """Programs cannot be run safely here, or the sandbox itself broke; no program is judged by that."""
+
+    exit_code = 3
+
+
 class Interrupted(MagicoderError):  # noqa: N818 - not an error, an end
     """The user asked to stop. Everything finished or answered is kept; the same command goes on."""
 

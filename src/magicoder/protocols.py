@@ -149,8 +149,35 @@ class Strategy(Protocol):
 class Sandbox(Protocol):
     """Where untrusted programs run."""
 
+    def open(self, workers: int = 1, cache: Path | None = None) -> AbstractContextManager["Runner"]:
+        """Get ready; `cache` is a file of verdicts under the digests of program and toolchain, shared by runs.
+
+        Raises:
+            SandboxError: this machine cannot isolate programs as well as is asked for; says what it lacks.
+        """
+        ...
+
+
+class Runner(Protocol):
+    """An open sandbox."""
+
+    @property
+    def isolation(self) -> str:
+        """How programs are kept apart here, in one line for a person; stored with the results."""
+        ...
+
+    def toolchain(self, language: str) -> str:
+        """Return what runs `language` here, with version; "" if it is missing."""
+        ...
+
     def run(self, programs: Iterable[Program]) -> Iterator[Verdict]:
-        """Yield verdicts in order. A broken sandbox raises; it never counts as a wrong program."""
+        """Yield a verdict for each program, in order, pulling only a bounded number of them ahead.
+
+        The same program gets the same verdict, alone or under load. Closing the iterator ends what is running.
+
+        Raises:
+            SandboxError: the sandbox itself is broken; that never counts as a wrong program.
+        """
         ...
 
 

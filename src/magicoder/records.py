@@ -4,8 +4,10 @@ All are frozen, slotted, keyword-only dataclasses; `store` derives their Parquet
 Text fields hold `str`, lines are counted from 1 and split on newline, "" means unknown where a field is `str`.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any, Protocol
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -258,34 +260,103 @@ class Task:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What a program may use.
+
+    cpu_s        processor time of all its processes together; what decides, since it does not depend on neighbours
+    wall_s       a generous backstop against sleeping; 0 derives it from `cpu_s`
+    memory_mb    of all its processes together, what it writes to its /tmp included
+    """
+
+    cpu_s: float = 10.0
+    wall_s: float = 0.0
+    memory_mb: int = 1024
+    processes: int = 64
+    output_kb: int = 1024
+    tmp_mb: int = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Program:
-    """What a sandbox executes."""
+    """What a sandbox executes.
+
+    files            name and text; the first is the main one. Names are relative and stay inside the working folder;
+                     "" lets the language's toolchain name it
+    tests            Python only: code that runs after the main file, in the same process and name space. The program
+                     has passed when its end is reached, which a secret token proves
+    stdin            what the program reads; `expected_stdout` what it must print (`compare` decides), None if its exit
+                     code alone tells
+    compare          how output is compared: `exact`, or `tokens` (white space aside, numbers within 1e-9)
+    judge            Python only: calls the program's function from outside the sandbox; None for a whole program
+    group            what it has in common with others (a benchmark's task), so that they are planned together
+    """
 
     language: str
     files: tuple[tuple[str, str], ...]
-    entry: str
+    tests: str = ""
     stdin: str = ""
-    timeout_s: float = 10.0
-    memory_mb: int = 1024
+    expected_stdout: str | None = None
+    compare: str = "tokens"
+    judge: "Judge | None" = None
+    group: str = ""
+    limits: Limits = Limits()
+
+
+class Judge(Protocol):
+    """Calls a function that lives in a sandbox and says whether its answers are right. Trusted; never enters it.
+
+    A frozen dataclass, like every component: its fields are part of a verdict's key in the cache.
+    """
+
+    @property
+    def entry_point(self) -> str:
+        """The name of the function that is called."""
+        ...
+
+    def __call__(self, call: Callable[..., Any]) -> None:
+        """Call `call(*arguments)` as often as it takes.
+
+        What comes back is plain data (`sandboxes/_values.py`). Where the function raised, so does `call`.
+
+        Raises:
+            AssertionError: an answer is wrong; its text becomes the verdict's detail.
+        """
+        ...
 
 
 class Outcome(StrEnum):
-    """What came of a program."""
+    """What came of a program. `TOOLCHAIN_MISSING` says nothing about it."""
 
     PASSED = "passed"
-    FAILED = "failed"
-    TIMED_OUT = "timed_out"
+    WRONG_ANSWER = "wrong_answer"
+    EXCEPTION = "exception"
+    COMPILE_ERROR = "compile_error"
+    CPU_TIMEOUT = "cpu_timeout"
+    WALL_TIMEOUT = "wall_timeout"
     OUT_OF_MEMORY = "out_of_memory"
-    NOT_COMPILED = "not_compiled"
+    CRASHED = "crashed"
+    OUTPUT_LIMIT = "output_limit"
+    EXITED_EARLY = "exited_early"
+    TOOLCHAIN_MISSING = "toolchain_missing"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """A sandbox's answer about one program."""
+    """A sandbox's answer about one program.
+
+    detail           one line for a person: the exception, the failed assert, the signal, the first compile error
+    exit_code        of the main process; None if a signal ended it
+    stdout, stderr   what was printed, cut at the limit; of a failed compilation, what the compiler said
+    cpu_s, wall_s    of the run, without compiling; peak_memory_mb of all its processes, 0 where it cannot be measured
+    toolchain        what compiled and ran it, with version (`Python 3.11.7`, `g++ 12.2.0`)
+    """
 
     outcome: Outcome
-    exit_code: int
-    stdout: str
-    stderr: str
-    seconds: float
-    peak_memory_mb: float
+    detail: str = ""
+    exit_code: int | None = None
+    stdout: str = ""
+    stderr: str = ""
+    cpu_s: float = 0.0
+    wall_s: float = 0.0
+    peak_memory_mb: float = 0.0
+    toolchain: str = ""

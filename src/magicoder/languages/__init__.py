@@ -12,6 +12,35 @@ from magicoder import plugins
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Toolchain:
+    """How programs of a language are compiled and run. Commands are argument lists; `{source}` is the main file.
+
+    source           the main file's name where a program does not name it
+    run              runs the program in its working folder
+    compile          makes what `run` needs, in the same folder; () for a language without that step
+    warm             the compiler in `sandboxes/compilers/` that does the same while staying loaded, "" for none
+    needs            executables that must be there
+    version          prints the version on its first line
+    install          how to get it, in one line
+    hello            a program that prints `hello`
+    environment      variables it needs; programs see no others
+    compile_cpu_s, compile_memory_mb   what compiling may use
+    """
+
+    source: str
+    run: tuple[str, ...]
+    needs: tuple[str, ...]
+    version: tuple[str, ...]
+    install: str
+    hello: str
+    compile: tuple[str, ...] = ()
+    warm: str = ""
+    environment: tuple[tuple[str, str], ...] = ()
+    compile_cpu_s: float = 30.0
+    compile_memory_mb: int = 2048
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Language:
     """What the system knows about a programming language.
 
@@ -33,6 +62,7 @@ class Language:
     docstrings       documentation is the first string in the body, not the comment above the function
     doc_markup       `xml` if documentation is written in tags, else ""
     in_paper         one of the nine languages of the paper
+    toolchain        how its programs run, None where nothing here runs them
     """
 
     name: str
@@ -54,6 +84,7 @@ class Language:
     docstrings: bool = False
     doc_markup: str = ""
     in_paper: bool = False
+    toolchain: Toolchain | None = None
 
 
 @cache

@@ -1,1 +1,1 @@
-"""Where programs run (built by a later release; the protocol stands in protocols.py)."""
+"""Where untrusted programs run. Modules whose names start with `_` are parts; the others are sandboxes by name."""
