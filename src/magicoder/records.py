@@ -129,6 +129,15 @@ class Sample:
     tests        what checks the response, in `test_format`: `doctest`, `assert`, or "" for none
     parser       which rule accepted the teacher's answer (`original`, `tolerant`, …), "" without a teacher
     teacher      the model that answered, "" without one; `fingerprint` is the server's, if it sends one
+    turns        what was said between instruction and response, by assistant and user in turn; () for one turn
+    solutions    how many candidates the response was chosen from, 0 where there was no choice; then `pass_rate` is the
+                 share that passes the tests, `agreement` the share that behaves like the chosen one, and `difficulty` a
+                 word for it (`text/agreement.py`)
+    outcome      of the stage `verify` (see `Outcome`), "" where nothing was run; `outcome_detail` explains in one line
+    checked      what the outcome rests on: `tests`, `run` (no tests; it ended by itself) or `compile`
+    mutants      how many mutants of the solution were run against the tests, and `test_strength` the share that the
+                 tests told from the original, None without mutants
+    toolchain    what compiled and ran it, with version
     """
 
     id: str
@@ -154,6 +163,17 @@ class Sample:
     last_line: int
     index: int
     raw_index: int
+    turns: tuple[str, ...] = ()
+    solutions: int = 0
+    pass_rate: float | None = None
+    agreement: float | None = None
+    difficulty: str = ""
+    outcome: str = ""
+    outcome_detail: str = ""
+    checked: str = ""
+    mutants: int = 0
+    test_strength: float | None = None
+    toolchain: str = ""
 
     @classmethod
     def from_seed(
@@ -166,6 +186,7 @@ class Sample:
         tests: str = "",
         test_format: str = "",
         parser: str = "",
+        turns: tuple[str, ...] = (),
         completion: Completion | None = None,
         ordinal: int = 0,
     ) -> "Sample":
@@ -180,6 +201,7 @@ class Sample:
             tests=tests,
             test_format=test_format,
             parser=parser,
+            turns=turns,
             teacher=completion.model if completion else "",
             fingerprint=completion.fingerprint if completion else "",
             prompt_tokens=completion.prompt_tokens if completion else 0,
@@ -195,6 +217,19 @@ class Sample:
             index=seed.index,
             raw_index=seed.raw_index,
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measurement:
+    """What running a sample's program took when it was first run: figures that differ from run to run.
+
+    They stand beside the rows of a stage, never in them, so that equal recipes give equal rows.
+    """
+
+    id: str
+    cpu_s: float
+    wall_s: float
+    peak_memory_mb: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -79,7 +79,10 @@ def from_table(record: type[R], table: pa.Table, where: str) -> Iterator[R]:
             f"{where} does not hold {record.__name__} records (missing columns: {missing}, unknown: {extra}); "
             "it was written by another version: use another --out, or delete the stage's folder to make it again"
         )
+    lists = [f.name for f in expected if pa.types.is_list(f.type)]
     for batch in table.to_batches(max_chunksize=1024):
         names = batch.schema.names
         for values in zip(*(column.to_pylist() for column in batch.columns), strict=True):
-            yield record(**dict(zip(names, values, strict=True)))
+            row = dict(zip(names, values, strict=True))
+            row |= {name: tuple(row[name]) for name in lists}
+            yield record(**row)

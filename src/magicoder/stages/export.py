@@ -202,7 +202,8 @@ def original_form(row: Sample, _prefix: str) -> dict[str, Any]:
 
 def messages_form(row: Sample, prefix: str) -> dict[str, Any]:
     """Return a row as chat turns."""
-    turns = [{"role": "user", "content": _asked(row, prefix)}, {"role": "assistant", "content": row.response}]
+    texts = (_asked(row, prefix), *row.turns, row.response)
+    turns = [{"role": ("user", "assistant")[i % 2], "content": text} for i, text in enumerate(texts)]
     return {"messages": turns, "id": row.id}
 
 
