@@ -1,27 +1,62 @@
 """What every file in `languages/` must keep to; a new one is under test the moment it exists."""
 
 import importlib
+import re
 
 import pytest
 import tree_sitter
 
 from magicoder import plugins
-from magicoder.languages import Language, all_languages, detect, get
+from magicoder.languages import Language, all_languages, detect, executable, get
 from magicoder.text.syntax import documented_functions, parses, whole_function
 
 NAMES = plugins.names("languages")
 
 
-@pytest.fixture(params=NAMES)
+@pytest.fixture(params=[language.name for language in all_languages()])
 def language(request):
     return get(request.param)
 
 
-def test_a_plugin_is_a_language_named_after_its_file(language):
+@pytest.mark.parametrize("name", NAMES)
+def test_a_plugin_is_a_language_named_after_its_file(name):
+    language = get(name)
     assert isinstance(language, Language)
-    assert language.name in NAMES
-    assert plugins.load("languages", language.name) is language
-    assert plugins.summary("languages", language.name) == f"{language.title}."
+    assert language.name == name
+    assert plugins.load("languages", name) is language
+    aside = "" if language.grammar else " (its programs can be run; no seeds are taken from it)"
+    assert plugins.summary("languages", name) == f"{language.title}{aside}."
+    assert language.grammar or language.toolchain, "neither read nor run"
+
+
+@pytest.mark.parametrize("name", [language.name for language in executable() if not language.grammar])
+def test_files_in_a_language_without_a_grammar_are_not_taken_for_source_code(name):
+    language = get(name)
+    assert all(detect(f"src/file{extension}", "") == "" for extension in language.extensions)
+    assert all(detect("tool", f"#!/usr/bin/env {interpreter}\n") == "" for interpreter in language.interpreters)
+
+
+@pytest.fixture(params=[language.name for language in executable()])
+def toolchain(request):
+    return get(request.param).toolchain
+
+
+def test_a_toolchain_fills_in_only_what_it_declares(toolchain):
+    commands = (toolchain.run, toolchain.compile, *(command for _, command in toolchain.variants))
+    for command in filter(None, commands):
+        assert command[0] in toolchain.needs or command[0] == "./program"
+    words = [word for command in commands for word in command] + [value for _, value in toolchain.environment]
+    known = {"source", "sources", "stem", "main", "cache", "heap_mb"}
+    assert {name for word in words for name in re.findall(r"\{(\w+)\}", word)} <= known
+    assert bool(toolchain.compile) == bool(toolchain.makes)
+    assert ("{main}" in toolchain.run) == bool(toolchain.main)
+    assert toolchain.version[0] in toolchain.needs
+    assert all(pattern.startswith("/etc/") for pattern in toolchain.shows)
+
+
+def test_a_toolchain_says_how_to_get_it_and_greets(toolchain):
+    assert toolchain.install
+    assert "hello" in toolchain.hello
 
 
 def test_names_are_written_as_detection_looks_them_up(language):

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from magicoder import plugins
 from magicoder.corpora._files import document
 from magicoder.errors import CorpusError
+from magicoder.languages import all_languages
 from magicoder.records import RawDocument
 from magicoder.text.licenses import normalise
 
@@ -85,7 +85,7 @@ def choose(source: str, present: Iterable[str], asked: Mapping[str, str]) -> Col
 @functools.cache
 def _language_names() -> dict[str, str]:
     known: dict[str, str] = {}
-    languages = [plugins.load("languages", name) for name in plugins.names("languages")]
+    languages = all_languages()
     for spellings in (lambda x: (x.name,), lambda x: (x.title,), lambda x: x.fences):
         for language in languages:
             for spelling in spellings(language):

@@ -13,17 +13,27 @@ from magicoder import plugins
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Toolchain:
-    """How programs of a language are compiled and run. Commands are argument lists; `{source}` is the main file.
+    """How programs of a language are compiled and run. Commands are argument lists; `sandboxes/_toolchains.py` fills in
+
+        {source}    the main file                        {sources}   the main file, then the others of its kind
+        {stem}      the main file without its ending     {main}      the class or object that is started
+        {cache}     the folder of what was made once for this compiler
+        {heap_mb}   three quarters of a program's memory, for runtimes that collect garbage only when they must
 
     source           the main file's name where a program does not name it
     run              runs the program in its working folder
     compile          makes what `run` needs, in the same folder; () for a language without that step
+    variants         (ending of the main file's name, what compiles it instead of `compile`): test files, mostly
+    makes            patterns of the files that compiling leaves and running needs
+    main             a pattern whose group finds `{main}` in the source; "java" for the class with a `main` method
     warm             the compiler in `sandboxes/compilers/` that does the same while staying loaded, "" for none
-    needs            executables that must be there
-    version          prints the version on its first line
+    needs            executables that must be there; the first names the toolchain in verdicts
+    version          prints the version; `versions` are further commands whose version can change a verdict
     install          how to get it, in one line
     hello            a program that prints `hello`
     environment      variables it needs; programs see no others
+    beside           (name, text) of files of ours that lie beside the program while it is compiled and run
+    shows            files and folders outside /usr that it reads, as patterns
     compile_cpu_s, compile_memory_mb   what compiling may use
     """
 
@@ -34,15 +44,21 @@ class Toolchain:
     install: str
     hello: str
     compile: tuple[str, ...] = ()
+    variants: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    makes: tuple[str, ...] = ()
+    main: str = ""
     warm: str = ""
+    versions: tuple[tuple[str, ...], ...] = ()
     environment: tuple[tuple[str, str], ...] = ()
+    beside: tuple[tuple[str, str], ...] = ()
+    shows: tuple[str, ...] = ()
     compile_cpu_s: float = 30.0
     compile_memory_mb: int = 2048
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Language:
-    """What the system knows about a programming language.
+    """What the system knows about a programming language. One without a grammar is run, but gives no seeds.
 
     name             our key, the original's file tag (`csharp`, `cpp`, `shell`, …)
     title            how a person writes it (`C#`, `C++`, `Shell`)
@@ -50,7 +66,8 @@ class Language:
     filenames        whole file names without a typical ending (`Rakefile`, `.bashrc`)
     interpreters     names after `#!` (`python3` matches `python`)
     fences           info strings of Markdown fences that mean this language, most typical first
-    grammar          module of the tree-sitter grammar wheel; `grammar_function` the function that returns it
+    grammar          module of the tree-sitter grammar wheel, "" if source files in the language are not read;
+                     `grammar_function` the function that returns it
     function_nodes   grammar node types that are functions or methods (paper: the direct-finetuning baseline)
     comment_nodes    grammar node types that are comments
     comment_prefix   what starts a one-line documentation comment when one is written (`///`, `###`)
@@ -69,9 +86,9 @@ class Language:
     title: str
     extensions: tuple[str, ...]
     fences: tuple[str, ...]
-    grammar: str
-    function_nodes: tuple[str, ...]
-    comment_nodes: tuple[str, ...]
+    grammar: str = ""
+    function_nodes: tuple[str, ...] = ()
+    comment_nodes: tuple[str, ...] = ()
     filenames: tuple[str, ...] = ()
     interpreters: tuple[str, ...] = ()
     grammar_function: str = "language"
@@ -101,8 +118,14 @@ def get(name: str) -> Language:
 
 @cache
 def all_languages() -> tuple[Language, ...]:
-    """Return every language, in alphabetical order of the names."""
-    return tuple(get(name) for name in plugins.names("languages"))
+    """Return every language whose source files are read, in alphabetical order of the names."""
+    return tuple(language for name in plugins.names("languages") if (language := get(name)).grammar)
+
+
+@cache
+def executable() -> tuple[Language, ...]:
+    """Return every language whose programs can be run where its toolchain is, in alphabetical order of the names."""
+    return tuple(language for name in plugins.names("languages") if (language := get(name)).toolchain)
 
 
 def detect(path: str, head: str) -> str:

@@ -1,6 +1,18 @@
 """C++."""
 
-from magicoder.languages import Language
+from magicoder.languages import Language, Toolchain
+
+_TOOLCHAIN = Toolchain(
+    source="main.cpp",
+    compile=("g++", "-std=c++17", "-pipe", "-w", "-o", "program", "{sources}"),
+    makes=("program",),
+    run=("./program",),
+    warm="cpp",
+    needs=("g++",),
+    version=("g++", "--version"),
+    install="apt-get install g++",
+    hello='#include <iostream>\nint main() { std::cout << "hello\\n"; }\n',
+)
 
 PLUGIN = Language(
     name="cpp",
@@ -31,4 +43,5 @@ PLUGIN = Language(
     wrapper_nodes=("template_declaration", "linkage_specification"),
     member_context=("class _ {", "};"),
     in_paper=True,
+    toolchain=_TOOLCHAIN,
 )

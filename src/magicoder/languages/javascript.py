@@ -1,6 +1,15 @@
 """JavaScript."""
 
-from magicoder.languages import Language
+from magicoder.languages import Language, Toolchain
+
+_TOOLCHAIN = Toolchain(
+    source="main.js",
+    run=("node", "--max-old-space-size={heap_mb}", "{source}"),
+    needs=("node",),
+    version=("node", "--version"),
+    install="apt-get install nodejs",
+    hello='console.log("hello");\n',
+)
 
 PLUGIN = Language(
     name="javascript",
@@ -15,4 +24,5 @@ PLUGIN = Language(
     wrapper_nodes=("export_statement",),
     attribute_nodes=("decorator",),
     member_context=("class _ {", "}"),
+    toolchain=_TOOLCHAIN,
 )

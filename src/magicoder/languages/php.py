@@ -1,6 +1,17 @@
 """PHP."""
 
-from magicoder.languages import Language
+from magicoder.languages import Language, Toolchain
+
+_TOOLCHAIN = Toolchain(
+    source="main.php",
+    # Asserts count, and errors go where a person looks for them. Without its settings (-n) PHP lacks its extensions.
+    run=("php", "-d", "zend.assertions=1", "-d", "display_errors=stderr", "-d", "memory_limit=-1", "{source}"),
+    needs=("php",),
+    version=("php", "--version"),
+    install="apt-get install php-cli php-mbstring",
+    hello='<?php\necho "hello\\n";\n',
+    shows=("/etc/php",),
+)
 
 PLUGIN = Language(
     name="php",
@@ -16,4 +27,5 @@ PLUGIN = Language(
     line_comments=("//", "#"),
     member_context=("<?php class _ {", "}"),
     in_paper=True,
+    toolchain=_TOOLCHAIN,
 )

@@ -1,6 +1,16 @@
 """Python."""
 
-from magicoder.languages import Language
+from magicoder.languages import Language, Toolchain
+
+_TOOLCHAIN = Toolchain(
+    source="main.py",
+    run=("python3", "-X", "utf8", "{source}"),
+    needs=("python3",),
+    version=("python3", "--version"),
+    install="comes with Python",
+    hello='print("hello")\n',
+    environment=(("PYTHONDONTWRITEBYTECODE", "1"), ("PYTHONHASHSEED", "0")),
+)
 
 PLUGIN = Language(
     name="python",
@@ -18,4 +28,5 @@ PLUGIN = Language(
     wrapper_nodes=("decorated_definition",),
     docstrings=True,
     in_paper=True,
+    toolchain=_TOOLCHAIN,
 )

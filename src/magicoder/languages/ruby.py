@@ -1,6 +1,15 @@
 """Ruby."""
 
-from magicoder.languages import Language
+from magicoder.languages import Language, Toolchain
+
+_TOOLCHAIN = Toolchain(
+    source="main.rb",
+    run=("ruby", "-W0", "{source}"),
+    needs=("ruby",),
+    version=("ruby", "--version"),
+    install="apt-get install ruby",
+    hello='puts "hello"\n',
+)
 
 PLUGIN = Language(
     name="ruby",
@@ -60,4 +69,5 @@ PLUGIN = Language(
     comment_prefix="#",
     line_comments=("#",),
     block_comment=(),
+    toolchain=_TOOLCHAIN,
 )

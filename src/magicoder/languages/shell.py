@@ -1,6 +1,16 @@
 """Shell."""
 
-from magicoder.languages import Language
+from magicoder.languages import Language, Toolchain
+
+_TOOLCHAIN = Toolchain(
+    source="main.sh",
+    run=("bash", "{source}"),
+    needs=("bash",),
+    version=("bash", "--version"),
+    install="apt-get install bash (and bc, gawk, which scripts like to call)",
+    hello="echo hello\n",
+    shows=("/etc/alternatives",),
+)
 
 PLUGIN = Language(
     name="shell",
@@ -47,4 +57,5 @@ PLUGIN = Language(
     line_comments=("#",),
     block_comment=(),
     in_paper=True,
+    toolchain=_TOOLCHAIN,
 )

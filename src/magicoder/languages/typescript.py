@@ -1,6 +1,22 @@
 """TypeScript."""
 
-from magicoder.languages import Language
+from magicoder.languages import Language, Toolchain
+
+_TOOLCHAIN = Toolchain(
+    source="main.ts",
+    compile=(
+        *("tsc", "--target", "esnext", "--module", "commonjs", "--moduleResolution", "node10", "--esModuleInterop"),
+        *("--typeRoots", "none", "--skipLibCheck", "--pretty", "false", "{sources}"),
+    ),
+    makes=("*.js",),
+    run=("node", "--max-old-space-size={heap_mb}", "{stem}.js"),
+    warm="typescript",
+    needs=("tsc", "node"),
+    version=("tsc", "--version"),
+    versions=(("node", "--version"),),
+    install="npm install --global typescript@5",
+    hello='const text: string = "hello";\nconsole.log(text);\n',
+)
 
 PLUGIN = Language(
     name="typescript",
@@ -16,4 +32,5 @@ PLUGIN = Language(
     attribute_nodes=("decorator",),
     member_context=("class _ {", "}"),
     in_paper=True,
+    toolchain=_TOOLCHAIN,
 )

@@ -86,7 +86,8 @@ class Documents:
             if name not in SCREENS:
                 raise ValueError(f"screens: there is no screen {name!r}; there are: {', '.join(SCREENS)}")
         for name in self.languages:
-            languages.get(name)
+            if not languages.get(name).grammar:
+                raise ValueError(f"languages: {name} programs can be run, but no source files in it are read")
         licenses.allow_list(self.licenses)
         secrets.check_policies(secrets=self.secrets, personal_data=self.personal_data)
         lowest = {"max_bytes": 1, "min_bytes": 0, "max_line_length": 1, "part_documents": 1, "part_bytes": 1}
