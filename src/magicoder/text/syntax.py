@@ -83,6 +83,11 @@ def parses(code: str, language: Grammar) -> bool:
     return any(not tree.root_node.has_error for tree in _trees(_encode(code), language))
 
 
+def tree_of(text: str, language: Grammar) -> ts.Tree:
+    """Return the tree of `text`, encoded as UTF-8; with error nodes where it has syntax errors."""
+    return _best_tree(_encode(text), language)
+
+
 def documented_functions(text: str, language: Grammar) -> list[Function]:
     """Return the functions of a file that say what they do and have a body, in order; nested ones too.
 
