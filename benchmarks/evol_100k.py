@@ -40,7 +40,8 @@ corpora: [instructions: {{path: {path}}}]
 documents: {{screens: [blank, duplicate]}}
 strategy: {{evol_instruct: {{rounds: {rounds}}}}}
 teacher: {{mock: {{{faults}}}}}
-clean: {{near_duplicates: false, solution_parses: false}}
+deduplicate: {{documents: false, seeds: false, samples: false}}
+clean: {{solution_parses: false}}
 """
 
 

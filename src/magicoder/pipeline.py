@@ -1,10 +1,10 @@
 """The whole path, top to bottom: the one module that knows both the stages and what they work on.
 
-    corpora → documents → seeds → screened (→ chosen)
-            → samples → cleaned → decontaminated (→ selected) → dataset, report
+    corpora → documents → distinct_files → seeds → distinct_seeds → screened (→ chosen)
+            → samples → cleaned → distinct_rows → decontaminated (→ selected) → dataset, report
 
 Each step is published under the run folder and skipped when it is already there, made from the same settings and
-inputs. Seeds are decontaminated before money is spent on them, samples after.
+inputs. Seeds are compared and decontaminated before money is spent on them, samples after.
 """
 
 import itertools
@@ -27,27 +27,41 @@ from magicoder.protocols import Corpus, Engine
 from magicoder.recipe import Recipe, parse, to_yaml
 from magicoder.records import Document, Prompt, RawDocument, Sample, Seed
 from magicoder.stages.choose import Choose
+from magicoder.stages.deduplicate import Deduplicate
 from magicoder.stages.generate import Desk
 from magicoder.store import Artifact, Manifest, Progress, RunFolder, Silent, Writer
 from magicoder.summary import StageCount, Summary, count_column, count_stage, sum_column, sum_rejected
 from magicoder.web import report
 
-R = TypeVar("R")
+R = TypeVar("R", Document, Seed, Sample)
 
 STAGES: dict[str, tuple[type, str]] = {
     "documents": (Document, "documents"),
+    "distinct_files": (Document, "documents"),
     "seeds": (Seed, "seeds"),
+    "distinct_seeds": (Seed, "seeds"),
     "screened": (Seed, "seeds"),
     "chosen": (Seed, "seeds"),
     "samples": (Sample, "samples"),
     "cleaned": (Sample, "samples"),
+    "distinct_rows": (Sample, "samples"),
     "decontaminated": (Sample, "samples"),
     "selected": (Sample, "samples"),
 }
 """The stages in order: what each publishes, and the unit of its rows."""
 
-FOR_TARGETS = ("chosen", "selected")
-"""Stages of runs towards a target alone."""
+
+def stages_of(recipe: Recipe) -> list[str]:
+    """Return the stages that a run of `recipe` has, in order."""
+    wanted = recipe.deduplicate
+    has = {
+        "distinct_files": wanted.of_documents() is not None,
+        "distinct_seeds": wanted.of_seeds(are_paid_for=recipe.strategy.needs_teacher) is not None,
+        "distinct_rows": wanted.of_samples() is not None,
+        "chosen": recipe.target is not None,
+        "selected": recipe.target is not None,
+    }
+    return [stage for stage in STAGES if has.get(stage, True)]
 
 
 class Watcher(Protocol):
@@ -174,6 +188,7 @@ class Line:
             settings=[recipe.documents, recipe.corpora],
             inputs=[corpus.state() for corpus in recipe.corpora],
         )
+        documents = self._distinct("distinct_files", recipe.deduplicate.of_documents(), documents)
         kind = recipe.seeds.kind or recipe.strategy.seed_kind
         seeds = self.publish(
             "seeds",
@@ -181,6 +196,8 @@ class Line:
             settings=[recipe.seeds, kind],
             inputs=[documents.manifest.content],
         )
+        once = recipe.deduplicate.of_seeds(are_paid_for=recipe.strategy.needs_teacher)
+        seeds = self._distinct("distinct_seeds", once, seeds)
         return self.publish(
             "screened",
             lambda out: recipe.decontaminate.run(seeds, out, engine, self.known.tasks, self.known.index),
@@ -210,11 +227,23 @@ class Line:
             settings=recipe.clean,
             inputs=[samples.manifest.content],
         )
+        cleaned = self._distinct("distinct_rows", recipe.deduplicate.of_samples(), cleaned)
         return self.publish(
             "decontaminated",
             lambda out: recipe.decontaminate.run(cleaned, out, engine, self.known.tasks, self.known.index),
             settings=recipe.decontaminate,
             inputs=[cleaned.manifest.content, self.known.digest],
+        )
+
+    def _distinct(self, name: str, stage: Deduplicate | None, records: Artifact[R]) -> Artifact[R]:
+        """Return one record of each cluster; all of them where the recipe does not compare them."""
+        if stage is None:
+            return records
+        return self.publish(
+            name,
+            lambda out: stage.run(records, out, self.around.engine),
+            settings=stage,
+            inputs=[records.manifest.content],
         )
 
     def selected(self, rows: Artifact[Sample], count: int) -> Artifact[Sample]:
@@ -407,11 +436,13 @@ def ledger_of(folder: RunFolder, prices: Path | None = None) -> list[LedgerRow]:
     samples = folder.artifact("samples", Sample)
     if samples is None:
         raise StoreError(f"{folder.path} has no samples yet; see: magicoder status {folder.path}")
-    teacher = recipe_of(folder).teacher
     lost: dict[str, str] = {}
-    for stage in ("cleaned", "decontaminated", "selected"):
+    recipe = recipe_of(folder)
+    after = [stage for stage in stages_of(recipe) if STAGES[stage][0] is Sample and stage != "samples"]
+    for stage in after:
         artifact = folder.artifact(stage, Sample)
         lost |= {r.id: r.reason for r in artifact.rejections()} if artifact else {}
+    teacher = recipe.teacher
     model = teacher.model if teacher else ""
     outcomes = itertools.chain(
         ((model, lost.get(s.id, ""), s.prompt_tokens, s.completion_tokens) for s in samples),
@@ -426,13 +457,17 @@ def progress_of(folder: RunFolder) -> list[tuple[str, str, int, int]]:
     A state is `done`, `under way`, `interrupted` (begun, and no process is at it) or `-`.
     """
     rows = []
-    for stage in STAGES:
+    # Before the first run (`estimate` and `preview` make seeds) nothing says which stages there will be.
+    is_told = (folder.path / "recipe.json").exists()
+    planned = stages_of(recipe_of(folder)) if is_told else list(STAGES)
+    usual = planned if is_told else stages_of(Recipe())
+    for stage in planned:
         under_way, manifest = folder.under_way(stage), folder.manifest(stage)
         if under_way is not None:
             rows.append((stage, "under way" if folder.is_busy() else "interrupted", *under_way))
         elif manifest is not None:
             rows.append((stage, "done", manifest.rows, manifest.rejected))
-        elif stage not in FOR_TARGETS:
+        elif stage in usual:
             rows.append((stage, "-", 0, 0))
     whole = (folder.path / "dataset.json").exists() and all(state == "done" for _, state, _, _ in rows)
     return [*rows, ("dataset", "done", rows[-1][2], 0) if whole else ("dataset", "-", 0, 0)]

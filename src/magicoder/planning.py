@@ -142,7 +142,9 @@ def _aside(folder: RunFolder) -> RunFolder:
 def _verdicts(line: Line, seed: Seed) -> list[str]:
     """Return what each stage after the choice said about a seed or its samples."""
     said = []
-    for stage in ("samples", "cleaned", "decontaminated"):
+    for stage in ("samples", "cleaned", "distinct_rows", "decontaminated"):
+        if stage not in line.artifacts:
+            continue
         gone = [r for r in line.artifacts[stage].rejections() if f"{r.id}/".startswith(f"{seed.id}/")]
         said += [f"{stage}: {r.reason}" + (f" ({r.detail})" if r.detail else "") for r in gone]
     return said or ["kept"]

@@ -19,6 +19,7 @@ from magicoder.plugins import load, names, suggest
 from magicoder.protocols import LLM, Corpus, Strategy
 from magicoder.stages.clean import Clean
 from magicoder.stages.decontaminate import Decontaminate
+from magicoder.stages.deduplicate import Deduplication
 from magicoder.stages.documents import Documents
 from magicoder.stages.export import Export
 from magicoder.stages.generate import Generate
@@ -44,6 +45,7 @@ class Recipe:
     strategy       how a sample is made from a seed
     teacher        who answers its prompts; none is needed for `comment_pairs`
     target         how many rows to publish: seeds are asked about until there are so many; None asks about all
+    deduplicate    near-duplicates of documents, seeds and samples
     """
 
     name: str = "magicoder"
@@ -55,6 +57,7 @@ class Recipe:
     target: int | None = None
     generate: Generate = field(default_factory=Generate)
     clean: Clean = field(default_factory=Clean)
+    deduplicate: Deduplication = field(default_factory=Deduplication)
     decontaminate: Decontaminate = field(default_factory=Decontaminate)
     export: Export = field(default_factory=Export)
 
@@ -66,12 +69,18 @@ class Recipe:
         """Check what no single field can.
 
         Raises:
-            RecipeError: no corpus, or a strategy without the teacher it needs.
+            RecipeError: no corpus, a strategy without the teacher it needs, or seeds by the row numbers of a corpus of
+                which rows are taken out.
         """
         if not self.corpora:
             raise RecipeError("the recipe names no corpora; add one under `corpora:`, or give --source PATH")
         if self.target is not None and self.target < 1:
             raise RecipeError(f"target is {self.target}; it must be at least 1, or absent for all rows")
+        if self.seeds.mode == "exact" and self.deduplicate.documents:
+            raise RecipeError(
+                "seeds.mode exact draws by row numbers, and deduplicating documents changes them; "
+                "add `deduplicate: {documents: false}`, or leave out `mode: exact`"
+            )
         if self.strategy.needs_teacher and self.teacher is None:
             raise RecipeError(
                 f"strategy {self.strategy.name} needs a teacher; give --llm MODEL [--base-url URL], add `teacher:` to "

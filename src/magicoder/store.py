@@ -69,6 +69,10 @@ class Artifact(Generic[R]):
         """Return the rows of one part."""
         return list(_read(self.folder / _part_name(index), self.record))
 
+    def part_path(self, index: int) -> Path:
+        """Return the file of one part, for `read_table`."""
+        return self.folder / _part_name(index)
+
     def __iter__(self) -> Iterator[R]:
         for index in range(self.part_count):
             yield from self.read_part(index)
@@ -119,9 +123,14 @@ class Writer(Generic[R]):
 
     def write(self, rows: list[R], rejections: list[Rejection]) -> None:
         """Publish the next part: rejections first, so that a part's presence means both are there."""
+        self.write_table(to_table(self.record, rows), rejections)
+
+    def write_table(self, rows: pa.Table, rejections: list[Rejection]) -> None:
+        """Publish the next part as `write`, for a stage that passes rows on as they are and need not look into them."""
+        assert rows.schema.names == schema_of(self.record).names, f"these are no {self.record.__name__} records"
         name = _part_name(self.done)
         _write(self.folder / "rejected" / name, to_table(Rejection, rejections))
-        _write(self.folder / name, to_table(self.record, rows))
+        _write(self.folder / name, rows)
         self.done += 1
 
     def add_facts(self, facts: dict[str, Any]) -> None:
@@ -476,9 +485,17 @@ def explained(path: Path) -> Iterator[None]:
 
 
 def read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
-    """Return one part, or some columns of it. (`pq.read_table` looks for a whole dataset, which takes 3 ms a part.)"""
-    with pq.ParquetFile(path) as file:
-        return file.read(columns)
+    """Return one part, or some columns of it. (`pq.read_table` looks for a whole dataset, which takes 3 ms a part.)
+
+    Raises:
+        StoreError: it is missing or damaged.
+    """
+    try:
+        with pq.ParquetFile(path) as file:
+            return file.read(columns)
+    except (pa.ArrowException, OSError) as e:
+        stage = path.parent.parent if path.parent.name == "rejected" else path.parent
+        raise StoreError(f"{path} is missing or damaged ({e}); delete {stage} and run again") from e
 
 
 def _part_name(index: int) -> str:
@@ -491,9 +508,4 @@ def _write(path: Path, table: pa.Table) -> None:
 
 
 def _read(path: Path, record: type[R]) -> Iterator[R]:
-    try:
-        table = read_table(path)
-    except (pa.ArrowException, OSError) as e:
-        stage = path.parent.parent if path.parent.name == "rejected" else path.parent
-        raise StoreError(f"{path} is missing or damaged ({e}); delete {stage} and run again") from e
-    return from_table(record, table, str(path))
+    return from_table(record, read_table(path), str(path))

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 from magicoder.conversation import conversation
 from magicoder.errors import StoreError
 from magicoder.journal import Journal
-from magicoder.pipeline import STAGES, recipe_of
+from magicoder.pipeline import STAGES, recipe_of, stages_of
 from magicoder.records import Rejection, Seed
 from magicoder.schema import from_table
 from magicoder.store import Artifact, RunFolder
@@ -29,7 +29,7 @@ def trace(folder: RunFolder, wanted: str) -> dict[str, Any]:
     history = []
     origin: dict[str, Any] = {}
     snippet = ""
-    for stage in STAGES:
+    for stage in stages_of(recipe_of(folder)):
         artifact: Artifact[Any] | None = folder.artifact(stage, STAGES[stage][0])
         if artifact is None:
             continue

@@ -40,7 +40,7 @@ def faulty_recipe(folder: Path, strategy: str = "evol_instruct: {rounds: 3}") ->
         "name: evolved\ncorpora: [instructions: {path: instructions.json}]\n"
         "documents: {screens: [blank, duplicate], part_documents: 8}\n"
         f"strategy: {{{strategy}}}\n{FAULTY}"
-        "clean: {near_duplicates: false}\n"
+        "deduplicate: {documents: false, seeds: false, samples: false}\n"
     )
     return path
 

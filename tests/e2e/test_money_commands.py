@@ -25,9 +25,9 @@ teacher:
     retry_delay_s: 0.01
     usd_per_million_prompt_tokens: 1000
     usd_per_million_completion_tokens: 1000
+deduplicate: {{documents: false, seeds: false, samples: false}}
 clean:
-  {{duplicate_seeds: false, duplicate_instructions: false, duplicate_responses: false, near_duplicates: false,
-    solution_parses: false}}
+  {{duplicate_seeds: false, duplicate_instructions: false, duplicate_responses: false, solution_parses: false}}
 """
 
 

@@ -15,7 +15,7 @@ from magicoder.records import Sample, Seed
 from magicoder.stages.clean import Clean
 from magicoder.store import Artifact, RunFolder, Writer
 
-EXACT = Clean(near_duplicates=False, solution_parses=False)
+EXACT = Clean(solution_parses=False)
 
 
 def sample(name: str, seed: str = "", instruction: str = "", response: str = "", **more: Any) -> Sample:
@@ -140,43 +140,6 @@ def test_what_is_kept_is_what_the_original_keeps_in_its_order(tmp_path: Path, ra
     assert [s.id for s in found] == [s.id for s in samples if s.id in kept]  # published in the order they came in
 
 
-# ---- near-duplicates
-
-
-def words(*numbers: int) -> str:
-    return " ".join(f"word{n}" for n in numbers)
-
-
-def test_a_resembling_sample_names_the_one_that_stays(tmp_path: Path) -> None:
-    a = sample("a", instruction=words(*range(100)), response="x = 1 + 2 + 3")
-    b = sample("b", instruction=words(*range(95), 200, 201), response="x = 1 + 2 + 3")
-    c = sample("c", instruction=words(*range(300, 400)), response="y = 1 + 2 + 3")
-    found = cleaned(
-        tmp_path, artifact(tmp_path, [[a], [b, c]]), Clean(solution_parses=False, duplicate_responses=False)
-    )
-    assert [s.id for s in found] == ["a", "c"]
-    (rejection,) = found.rejections()
-    assert (rejection.id, rejection.reason, rejection.stage) == ("b", "near_duplicate", "output1")
-    detail = json.loads(rejection.detail)
-    assert detail["kept"] == "a"
-    assert 0.7 <= detail["jaccard"] < 1
-
-
-def test_the_threshold_decides(tmp_path: Path) -> None:
-    a, b = sample("a", instruction=words(*range(60))), sample("b", instruction=words(*range(57), 91, 92, 93))
-    (tmp_path / "low").mkdir()
-    assert reasons(tmp_path / "low", a, b, clean=Clean(near_duplicate_threshold=0.7)) == {"b": "near_duplicate"}
-    assert reasons(tmp_path, a, b, clean=Clean(near_duplicate_threshold=0.95)) == {}
-    for wrong in (0.0, 1.5):
-        with pytest.raises(RecipeError, match="near_duplicate_threshold is"):
-            Clean(near_duplicate_threshold=wrong)
-
-
-def test_very_short_samples_do_not_resemble_each_other(tmp_path: Path) -> None:
-    samples = [sample(f"n{i}", instruction=f"+{'-' * i}", response=f"{'*' * i}!") for i in range(1, 9)]
-    assert reasons(tmp_path, *samples, clean=Clean()) == {}
-
-
 # ---- code
 
 
@@ -268,8 +231,6 @@ def test_every_recorded_answer_of_a_teacher_parses(shared_data: Path, tmp_path: 
 
 def mixed() -> list[list[Sample]]:
     samples = many(120)
-    for i in range(0, 120, 5):
-        samples[i] = sample(f"long{i}", instruction=words(*range(i // 25 * 100, i // 25 * 100 + 90), 5000 + i))
     samples[7] = sample("broken", response=fenced("python", "x = ("))
     return [samples[i : i + 15] for i in range(0, 120, 15)]
 
@@ -285,7 +246,6 @@ def test_two_workers_give_the_same_bytes_as_one(tmp_path: Path, clean: Clean) ->
         "duplicate_seed",
         "duplicate_instruction",
         "duplicate_response",
-        "near_duplicate",
         "does_not_parse",
     }
 

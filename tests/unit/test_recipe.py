@@ -48,7 +48,11 @@ def test_a_good_recipe_becomes_one_typed_value() -> None:
         ("name: x\nseeds:\n  max_lines: true\n", r"r.yaml:3: seeds.max_lines must be a whole number, not 'true'"),
         ("name: 3\n", r"r.yaml:1: name must be text, not '3'"),
         ("name: ../elsewhere\n", r"r.yaml:1: .*name is '../elsewhere'; it becomes a folder below runs/"),
-        ("clean: {near_duplicates: 1}\n", r"r.yaml:1: clean.near_duplicates must be true or false, not '1'"),
+        ("deduplicate: {seeds: 1}\n", r"r.yaml:1: deduplicate.seeds must be true or false, not '1'"),
+        ("deduplicate: {threshold: 2.0}\n", r"r.yaml:1: deduplicate: deduplicate.threshold is 2.0; it is above 0"),
+        ("deduplicate: {keep: longets}\n", r"r.yaml:1: deduplicate: deduplicate.keep is 'longets'; did you mean long"),
+        ("deduplicate: {compare: [texts]}\n", r"r.yaml:1: .*deduplicate.compare has 'texts'.*; there are: samples"),
+        ("deduplicate: {compare: []}\n", r"r.yaml:1: .*deduplicate.compare names each comparison once"),
         ("corpora: {local_files: {path: x}}\n", r"r.yaml:1: corpora must be a list"),
         (
             "corpora:\n- local_fils: {path: x}\n",

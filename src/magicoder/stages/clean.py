@@ -1,7 +1,7 @@
-"""Repeated, resembling and broken samples are taken out.
+"""Repeated and broken samples are taken out; those that resemble others are `stages/deduplicate.py`'s business.
 
 The original's policy is the first three rules alone, in the order of its shuffle (`clean_data.py`): `shuffle_seed: 666,
-near_duplicates: false, solution_parses: false, secrets: keep, personal_data: keep`. The paper keeps noisy samples such
+solution_parses: false, secrets: keep, personal_data: keep`. The paper keeps noisy samples such
 as incomplete solutions on purpose, and found that dropping them helped nothing; so what others filter
 by (`text/answers.py`) is a switch here, off by default.
 """
@@ -11,12 +11,9 @@ import random
 from array import array
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Final
-
-import orjson
 
 from magicoder.errors import RecipeError
 from magicoder.languages import Language, all_languages
@@ -25,7 +22,6 @@ from magicoder.records import Rejection, Sample
 from magicoder.store import Artifact, Writer, account
 from magicoder.text import answers, secrets
 from magicoder.text.codeblocks import CodeBlock, code_blocks
-from magicoder.text.minhash import Index, Sketch, sketches
 from magicoder.text.syntax import parses
 
 DUPLICATES: Final = ("duplicate_seed", "duplicate_instruction", "duplicate_response")
@@ -46,8 +42,6 @@ class Clean:
     duplicate_responses      likewise the same response (the original's duplicate solutions)
     shuffle_seed             which of several duplicates stays: the first in the order of the samples (None), or in
                              the order of `random.Random(shuffle_seed).shuffle` as in the original, whose seed is 666
-    near_duplicates          reject where a kept sample's instruction and response together resemble this one's
-    near_duplicate_threshold Jaccard similarity of word 5-grams from which on they do
     solution_parses          reject where a code block of the response has a syntax error (reason `does_not_parse`)
     require_code             reject where the response has no code block (reason `no_code`)
     copied_from_problem      reject where a code block of the response is one of the instruction's, all white space
@@ -73,8 +67,6 @@ class Clean:
     duplicate_instructions: bool = True
     duplicate_responses: bool = True
     shuffle_seed: int | None = None
-    near_duplicates: bool = True
-    near_duplicate_threshold: float = 0.7
     solution_parses: bool = True
     require_code: bool = False
     copied_from_problem: bool = False
@@ -93,10 +85,6 @@ class Clean:
     unfinished: bool = False
 
     def __post_init__(self) -> None:
-        if not 0 < self.near_duplicate_threshold <= 1:
-            raise RecipeError(
-                f"clean.near_duplicate_threshold is {self.near_duplicate_threshold}; it is above 0 and at most 1"
-            )
         for name in LIMITS:
             limits = getattr(self, name)
             if limits and not (len(limits) == 2 and 0 <= limits[0] <= limits[1]):
@@ -107,34 +95,28 @@ class Clean:
         """Write a part of kept samples for each part of `samples`, and why the others are not kept."""
         out.progress.expect(samples.manifest.rows, "samples")
         verdicts = self._in_shuffled_order(samples, engine) if self.shuffle_seed is not None else None
-        with ExitStack() as stack:
-            index = (
-                stack.enter_context(Index(self.near_duplicate_threshold, out.folder)) if self.near_duplicates else None
-            )
-            keeper = _Keeper(self, verdicts, index)
-            self._replay(out, engine, keeper)
-            for rows, found in _examined(
-                self, (samples.read_part(i) for i in range(out.done, samples.part_count)), engine
-            ):
-                kept, rejections = [], []
-                for row, examined in zip(rows, found, strict=True):
-                    reason, detail = keeper.judge(row, examined)
-                    if reason:
-                        rejections.append(
-                            Rejection(id=row.id, stage=out.stage, reason=reason, detail=detail, language=row.language)
-                        )
-                    else:
-                        kept.append(examined.redacted or row)
-                account((r.id for r in rows), (r.id for r in kept), (r.id for r in rejections))
-                out.write(kept, rejections)
-                out.progress.tick(len(rows))
+        keeper = _Keeper(self, verdicts)
+        self._replay(out, engine, keeper)
+        for rows, found in _examined(self, (samples.read_part(i) for i in range(out.done, samples.part_count)), engine):
+            kept, rejections = [], []
+            for row, examined in zip(rows, found, strict=True):
+                reason, detail = keeper.judge(examined)
+                if reason:
+                    rejections.append(
+                        Rejection(id=row.id, stage=out.stage, reason=reason, detail=detail, language=row.language)
+                    )
+                else:
+                    kept.append(examined.redacted or row)
+            account((r.id for r in rows), (r.id for r in kept), (r.id for r in rejections))
+            out.write(kept, rejections)
+            out.progress.tick(len(rows))
 
     def _replay(self, out: Writer[Sample], engine: Engine, keeper: "_Keeper") -> None:
         """Take in what an interrupted run kept, so that the rest is judged as if it had gone on."""
         written = range(out.done)
         for index, (rows, found) in enumerate(_examined(self, (out.read_part(i) for i in written), engine)):
-            for row, examined in zip(rows, found, strict=True):
-                keeper.keep(row, examined)
+            for examined in found:
+                keeper.keep(examined)
             count = len(rows) + len(out.rejections_of_part(index))
             keeper.passed += count
             out.progress.tick(count)
@@ -147,8 +129,7 @@ class Clean:
         digests = bytearray()
         origins = array("Q")
         broken = bytearray()
-        plain = _Plain(self)
-        for _, found in _examined(plain, (samples.read_part(i) for i in range(samples.part_count)), engine):
+        for _, found in _examined(self, (samples.read_part(i) for i in range(samples.part_count)), engine):
             for examined in found:
                 digests += b"".join(examined.keys)
                 origins.append(examined.origin)
@@ -187,36 +168,21 @@ class Examined:
     origin: int
     reason: str = ""
     detail: str = ""
-    sketch: Sketch | None = None
     redacted: Sample | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class _Plain:
-    """The examination without sketches, as a value that worker processes can be sent."""
-
-    clean: Clean
-
-    def __call__(self, samples: list[Sample]) -> list[Examined]:
-        return [_examine(_judged(sample, self.clean), None) for sample in samples]
-
-
-@dataclass(frozen=True, slots=True)
-class _Whole:
+class _Examination:
     """The examination as a value that worker processes can be sent."""
 
     clean: Clean
 
     def __call__(self, samples: list[Sample]) -> list[Examined]:
-        if not self.clean.near_duplicates:
-            return _Plain(self.clean)(samples)
-        judged = [_judged(sample, self.clean) for sample in samples]
-        found = sketches([f"{verdict.sample.instruction}\n\n{verdict.sample.response}" for verdict in judged])
-        return [_examine(verdict, sketch) for verdict, sketch in zip(judged, found, strict=True)]
+        return [_examine(_judged(sample, self.clean)) for sample in samples]
 
 
 def _examined(
-    how: "Clean | _Plain", parts: Iterable[list[Sample]], engine: Engine
+    clean: Clean, parts: Iterable[list[Sample]], engine: Engine
 ) -> Iterator[tuple[list[Sample], list[Examined]]]:
     """Yield the rows of each part with what was found of them; few parts are in memory at a time."""
     under_way: deque[list[Sample]] = deque()
@@ -226,7 +192,7 @@ def _examined(
             under_way.append(rows)
             yield rows
 
-    for found in engine.map(_Whole(how) if isinstance(how, Clean) else how, passing()):
+    for found in engine.map(_Examination(clean), passing()):
         yield under_way.popleft(), found
 
 
@@ -244,24 +210,24 @@ def _judged(sample: Sample, clean: Clean) -> _Judged:
     reason, detail = _fault(sample, clean)
     if reason:
         return _Judged(sample=sample, reason=reason, detail=detail)
-    texts = (sample.instruction, sample.response, sample.tests, sample.seed)
+    texts = (sample.instruction, sample.response, sample.tests, sample.seed, *sample.turns)
     titles = (" of the instruction", " of the response", " of the tests", " of the seed")
+    titles += (" of a turn in between",) * len(sample.turns)
     found = secrets.apply(texts, secrets=clean.secrets, personal_data=clean.personal_data, titles=titles)
     if found.reason or found.texts == texts:
         return _Judged(sample=sample, reason=found.reason, detail=found.detail)
-    instruction, response, tests, seed = found.texts
-    sample = replace(sample, instruction=instruction, response=response, tests=tests, seed=seed)
+    instruction, response, tests, seed, *turns = found.texts
+    sample = replace(sample, instruction=instruction, response=response, tests=tests, seed=seed, turns=tuple(turns))
     return _Judged(sample=sample, is_redacted=True)
 
 
-def _examine(judged: _Judged, sketch: Sketch | None) -> Examined:
+def _examine(judged: _Judged) -> Examined:
     sample = judged.sample
     return Examined(
         keys=tuple(map(_key, (sample.seed, sample.instruction, sample.response))),
         origin=int.from_bytes(_key(sample.seed_id)[:8], "big"),
         reason=judged.reason,
         detail=judged.detail,
-        sketch=None if judged.reason else sketch,
         redacted=sample if judged.is_redacted else None,
     )
 
@@ -300,14 +266,13 @@ class _Seen:
 class _Keeper:
     """Judges samples one after the other against those kept before."""
 
-    def __init__(self, clean: Clean, verdicts: bytearray | None, index: Index | None) -> None:
+    def __init__(self, clean: Clean, verdicts: bytearray | None) -> None:
         self._verdicts = verdicts
-        self._index = index
         self._seen = _Seen(clean)
         self.passed = 0
 
-    def judge(self, sample: Sample, examined: Examined) -> tuple[str, str]:
-        """Return why `sample` is rejected, and details; ("", "") if it is kept."""
+    def judge(self, examined: Examined) -> tuple[str, str]:
+        """Return why a sample is rejected, and details; ("", "") if it is kept."""
         number = self.passed
         self.passed += 1
         if examined.reason:
@@ -318,21 +283,13 @@ class _Keeper:
             found = self._verdicts[number] - 1 if self._verdicts[number] else None
         if found is not None:
             return DUPLICATES[found], ""
-        if self._index is not None and examined.sketch is not None:
-            near = self._index.find(examined.sketch)
-            if near:
-                return "near_duplicate", orjson.dumps(
-                    {"kept": near.name, "jaccard": round(near.similarity, 4)}
-                ).decode()
-        self.keep(sample, examined)
+        self.keep(examined)
         return "", ""
 
-    def keep(self, sample: Sample, examined: Examined) -> None:
+    def keep(self, examined: Examined) -> None:
         """Take in a kept sample."""
         if self._verdicts is None:
             self._seen.add(examined.keys, examined.origin)
-        if self._index is not None and examined.sketch is not None:
-            self._index.add(examined.sketch, sample.id)
 
 
 def _fault(sample: Sample, clean: Clean) -> tuple[str, str]:

@@ -3,7 +3,7 @@
 import functools
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import jinja2
@@ -13,6 +13,7 @@ from magicoder.text.attribution import NOT_STATED
 from magicoder.text.coverage import Decontamination
 from magicoder.text.lengths import Lengths
 from magicoder.text.markdown import code, fenced, plain
+from magicoder.text.repetition import Repetition
 
 # fmt: off
 HUB_LICENSES = frozenset(
@@ -57,6 +58,7 @@ class Card:
 
     strategy_note    one sentence about the strategy, may be ""
     from_instructions   the seeds are instructions, not snippets of code
+    repetition       what was compared with what, and which near-duplicates went
     languages        rows by language title, `licenses` rows by SPDX expression ("" unknown), both most frequent first
     lengths          what was measured (`instruction, characters`) → lengths
     """
@@ -78,6 +80,7 @@ class Card:
     completion_tokens: int
     cost_usd: float | None
     from_instructions: bool = False
+    repetition: Repetition = field(default_factory=Repetition)
 
 
 def render_card(card: Card) -> str:

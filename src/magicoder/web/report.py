@@ -23,6 +23,7 @@ from magicoder.store import Artifact
 from magicoder.summary import StageCount, Summary
 from magicoder.text.coverage import decontamination, evidence_of
 from magicoder.text.lengths import Lengths
+from magicoder.text.repetition import repetition
 from magicoder.web.passages import passages, source_address, visible
 
 T = TypeVar("T")
@@ -43,10 +44,13 @@ TOP = 12
 
 NOTES = {
     "documents": "source files that passed the screens",
+    "distinct_files": "of files that resemble each other, one",
     "seeds": "snippets drawn from the files",
+    "distinct_seeds": "of snippets that resemble each other, one",
     "screened": "snippets in which no benchmark was found",
     "samples": "problems with solutions, made from the snippets",
-    "cleaned": "without duplicates",
+    "cleaned": "without equal texts and broken code",
+    "distinct_rows": "of pairs that resemble each other, one",
     "decontaminated": "rows in which no benchmark was found",
 }
 
@@ -122,6 +126,7 @@ def render(summary: Summary, data: ReportData) -> str:
             _histogram("Instruction", data.instruction_lengths),
             _histogram("Response", data.response_lengths),
         ],
+        repetition=repetition({s.stage: s.facts for s in summary.stages}),
         decontamination=decontamination({s.stage: s.facts for s in summary.stages}, names("benchmarks")),
         reasons={stage.stage: stage.reasons for stage in summary.stages},
         cost_per_thousand=_per_thousand(summary),
