@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from magicoder.engines.local import Local
@@ -61,7 +62,7 @@ class Runs:
                 stage.run(inputs, out, Local(workers=workers), kind)
 
             def killed(out: Writer[Seed]) -> None:
-                out.write = _dies_after(out, kill_after or 0)  # type: ignore[method-assign]
+                out.write_table = _dies_after(out, kill_after or 0)  # type: ignore[method-assign]
                 build(out)
 
             if kill_after is not None:
@@ -71,9 +72,9 @@ class Runs:
 
 
 def _dies_after(out: Writer[Seed], parts: int) -> Any:
-    write = out.write
+    write = out.write_table
 
-    def dying(rows: list[Seed], rejections: list[Rejection]) -> None:
+    def dying(rows: pa.Table, rejections: list[Rejection]) -> None:
         if out.done == parts:
             raise KeyboardInterrupt
         write(rows, rejections)

@@ -1,16 +1,16 @@
 """Windows of lines, drawn our way."""
 
 import itertools
-import random
 from collections import Counter
 
+from magicoder.text.draws import Draws
 from magicoder.text.windows import ExactWindows, Window, draw_windows, without_metadata
 
 TEXT = "".join(f"line {i}\n" for i in range(1, 101))
 
 
-def rng(key: str = "a") -> random.Random:
-    return random.Random(key)
+def rng(key: str = "a") -> Draws:
+    return Draws(976, key)
 
 
 def test_a_window_is_a_run_of_whole_lines() -> None:

@@ -9,23 +9,30 @@ from array import array
 from collections import Counter
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
-from random import Random
 from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from magicoder.errors import MagicoderError, RecipeError
 from magicoder.fingerprint import number
 from magicoder.plugins import names, suggest
 from magicoder.protocols import Engine
 from magicoder.records import Document, Rejection, Seed
+from magicoder.schema import schema_of, to_table
 from magicoder.store import Artifact, Writer, account, read_table
 from magicoder.summary import count_column
 from magicoder.text.permutation import permutation
-from magicoder.text.windows import ExactWindows, draw_windows, without_metadata
+from magicoder.text.window_tables import window_table
+from magicoder.text.windows import ExactWindows, without_metadata
 
 STAGE = "seeds"
 WINDOW, FUNCTION, INSTRUCTION = "window", "function", "instruction"
 OTHERS = ("*", "other")
 """Keys of `quotas` that stand for every language not named there."""
+
+COMPILED_FROM = 50_000
+"""Documents from which loading the compiled windows takes less time than it saves; decides no result."""
 
 _EXACT_ONLY = ("start_index", "max_new_data", "chunk_size", "max_considered_data")
 
@@ -133,18 +140,14 @@ class Seeds:
         for part in range(out.done):
             languages = _languages(documents, part)
             rows.update(languages)
-            index += len(out.read_part(part))
+            index += read_table(out.folder / documents.manifest.parts[part], ["index"]).num_rows
             out.progress.tick(len(languages))
         for drawn in engine.map(
             partial(_draw_part, self, documents, kind, limits), range(out.done, documents.part_count)
         ):
-            seeds = [
-                replace(seed, index=position, raw_index=rows[seed.language] + seed.raw_index)
-                for position, seed in enumerate(drawn.seeds, index)
-            ]
+            _publish(out, drawn.documents, _numbered(drawn.seeds, index, rows), drawn.rejections)
             rows.update(drawn.languages)
-            index += len(seeds)
-            _publish(out, drawn.documents, seeds, drawn.rejections)
+            index += drawn.seeds.num_rows
 
     def _limits(self, documents: Artifact[Document], out: Writer[Seed], engine: Engine, kind: str) -> dict[str, int]:
         """Return the greatest priority that a language's quota has room for; nothing where there is room for all.
@@ -178,71 +181,147 @@ class Seeds:
                 plan = plans.get(document.language)
                 seed = plan.draw(document) if plan else "language_not_wanted"
                 if isinstance(seed, str):
-                    rejections.append((document.id, _rejection(document.id, document, seed)))
+                    rejections.append((document.id, _rejection(document.id, document.language, seed)))
                 else:
                     seeds.append(seed)
             if part < out.done:
                 out.progress.tick(len(ids))
             else:
-                _publish(out, ids, seeds, rejections)
+                _publish(out, ids, to_table(Seed, seeds), rejections)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drawn:
-    """What one part of documents gave: seeds without an `index`, whose `raw_index` counts from the part's beginning.
+    """What one part of documents gave: `Seed` records whose `index` is 0 and `raw_index` counts within the part.
 
+    documents    their ids
     rejections   each with the id of the document it belongs to
     languages    documents of each language
     """
 
     documents: list[str]
-    seeds: list[Seed]
+    seeds: pa.Table
     rejections: list[tuple[str, Rejection]]
     languages: Counter[str]
 
 
-def _publish(
-    out: Writer[Seed], documents: list[str], seeds: list[Seed], rejections: list[tuple[str, Rejection]]
-) -> None:
-    by_seeds = dict.fromkeys(seed.document_id for seed in seeds)
+def _publish(out: Writer[Seed], documents: list[str], seeds: pa.Table, rejections: list[tuple[str, Rejection]]) -> None:
+    by_seeds = dict.fromkeys(seeds["document_id"].to_pylist())
     by_seeds |= dict.fromkeys(document for document, r in rejections if r.id != document)
     account(documents, list(by_seeds), (document for document, r in rejections if r.id == document))
-    out.write(seeds, [r for _, r in rejections])
+    out.write_table(seeds, [r for _, r in rejections])
     out.progress.tick(len(documents))
+
+
+def _numbered(seeds: pa.Table, index: int, rows: Counter[str]) -> pa.Table:
+    """Return `seeds` counted on from `index`, and from the `rows` of each language before them."""
+    places = zip(seeds["language"].to_pylist(), seeds["raw_index"].to_pylist(), strict=True)
+    numbers = {
+        "index": pa.array(range(index, index + seeds.num_rows), pa.int64()),
+        "raw_index": pa.array([rows[language] + row for language, row in places], pa.int64()),
+    }
+    return pa.table([numbers.get(name, seeds[name]) for name in seeds.schema.names], schema=seeds.schema)
 
 
 # --- default mode; these run in the engine's workers ---
 
 
 def _draw_part(settings: Seeds, documents: Artifact[Document], kind: str, limits: dict[str, int], part: int) -> Drawn:
-    drawn = Drawn(documents=[], seeds=[], rejections=[], languages=Counter())
+    drawn = (_windows if kind == WINDOW else _others)(settings, documents, kind, part)
+    if not limits:
+        return drawn
+    alone = kind == INSTRUCTION or (kind == WINDOW and settings.per_document == 1)
+    columns = (drawn.seeds[name].to_pylist() for name in ("id", "document_id", "language"))
+    kept, over = [], []
+    for seed, document, language in zip(*columns, strict=True):
+        limit = limits.get(language)
+        kept.append(limit is None or _priority(settings, seed) <= limit)
+        if not kept[-1]:
+            over.append((document, _rejection(document if alone else seed, language, "over_quota")))
+    order = {document: place for place, document in enumerate(drawn.documents)}
+    rejections = sorted([*drawn.rejections, *over], key=lambda pair: order[pair[0]])
+    return replace(drawn, seeds=drawn.seeds.filter(pa.array(kept, pa.bool_())), rejections=rejections)
+
+
+def _windows(settings: Seeds, documents: Artifact[Document], kind: str, part: int) -> Drawn:
+    """Draw windows column by column."""
+    table = read_table(documents.part_path(part)).combine_chunks()
+    ids, languages = table["id"].to_pylist(), table["language"].to_pylist()
+    counts: Counter[str] = Counter()
+    places = []
+    for language in languages:
+        places.append(counts[language])
+        counts[language] += 1
+    wanted = {language: settings.wants(language) for language in counts}
+    rows = [row for row, language in enumerate(languages) if wanted[language]]
+    chosen = table if len(rows) == len(ids) else table.take(pa.array(rows, pa.int64()))
+    windows = window_table(
+        chosen["id"],
+        chosen["text"],
+        random_seed=settings.random_seed,
+        min_lines=settings.min_lines,
+        max_lines=settings.max_lines,
+        count=settings.per_document,
+        strip_metadata=settings.strip_metadata,
+        compiled=documents.manifest.rows >= COMPILED_FROM,
+    )
+    drawn = set(windows["row"].unique().to_pylist())
+    bare = {row for place, row in enumerate(rows) if place not in drawn}
+    rejections = [
+        (ids[row], _rejection(ids[row], languages[row], "language_not_wanted"))
+        if not wanted[languages[row]]
+        else (ids[row], _unfit(settings, ids[row], languages[row], table["text"][row].as_py()))
+        for row in range(len(ids))
+        if row in bare or not wanted[languages[row]]
+    ]
+    places_of_rows = pa.array([places[row] for row in rows], pa.int64())
+    seeds = _window_seeds(chosen, windows, kind, places_of_rows)
+    return Drawn(documents=ids, seeds=seeds, rejections=rejections, languages=counts)
+
+
+def _window_seeds(documents: pa.Table, windows: pa.Table, kind: str, places: pa.Array) -> pa.Table:
+    """Return the `Seed` records of `windows`, whose `row` counts `documents`; `places` become their `raw_index`."""
+    whole = windows.num_rows == documents.num_rows and windows["row"].equals(
+        pa.chunked_array([pa.array(range(documents.num_rows), pa.int64())])
+    )
+    sources = documents if whole else documents.select([n for n in documents.schema.names if n != "text"])
+    sources = sources if whole else sources.take(windows["row"])
+    lines = windows["first_line"].cast(pa.string())
+    columns = {name: sources[name] for name in ("language", "repository", "commit", "path", "license")}
+    columns |= {name: windows[name] for name in ("text", "first_line", "last_line")}
+    columns["id"] = pc.binary_join_element_wise(sources["id"], lines, "#L")
+    columns["document_id"] = sources["id"]
+    columns["kind"] = pa.repeat(pa.scalar(kind), windows.num_rows)
+    columns["index"] = pa.repeat(pa.scalar(0, pa.int64()), windows.num_rows)
+    columns["raw_index"] = places.take(windows["row"].combine_chunks())
+    schema = schema_of(Seed)
+    return pa.table([columns[name] for name in schema.names], schema=schema)
+
+
+def _others(settings: Seeds, documents: Artifact[Document], kind: str, part: int) -> Drawn:
+    """Take functions or whole documents one by one."""
+    ids: list[str] = []
+    found: list[Seed] = []
+    rejections: list[tuple[str, Rejection]] = []
+    counts: Counter[str] = Counter()
     for document in documents.read_part(part):
-        drawn.documents.append(document.id)
-        row = drawn.languages[document.language]
-        drawn.languages[document.language] += 1
-        seeds, rejections = _draw(settings, document, kind, row)
-        limit = limits.get(document.language)
-        for seed in seeds:
-            if limit is None or _priority(settings, seed.id) <= limit:
-                drawn.seeds.append(seed)
-            else:
-                alone = kind == INSTRUCTION or (kind == WINDOW and settings.per_document == 1)
-                rejections.append(_rejection(document.id if alone else seed.id, document, "over_quota"))
-        drawn.rejections.extend((document.id, rejection) for rejection in rejections)
-    return drawn
+        ids.append(document.id)
+        seeds, rejected = _draw(settings, document, kind, counts[document.language])
+        counts[document.language] += 1
+        found += seeds
+        rejections.extend((document.id, rejection) for rejection in rejected)
+    return Drawn(documents=ids, seeds=to_table(Seed, found), rejections=rejections, languages=counts)
 
 
 def _prioritise_part(
     settings: Seeds, documents: Artifact[Document], kind: str, part: int
 ) -> tuple[int, dict[str, list[int]]]:
     """Return how many documents there are, and the smallest priorities of each language, no more than its quota."""
-    found: dict[str, list[int]] = {}
-    count = 0
-    for document in documents.read_part(part):
-        count += 1
-        seeds, _ = _draw(settings, document, kind, 0)
-        found.setdefault(document.language, []).extend(_priority(settings, seed.id) for seed in seeds)
-    return count, {lang: heapq.nsmallest(settings.quota(lang) or 0, found[lang]) for lang in found}
+    drawn = _draw_part(settings, documents, kind, {}, part)
+    found: dict[str, list[int]] = {language: [] for language in drawn.languages}
+    for language, seed in zip(drawn.seeds["language"].to_pylist(), drawn.seeds["id"].to_pylist(), strict=True):
+        found[language].append(_priority(settings, seed))
+    return len(drawn.documents), {lang: heapq.nsmallest(settings.quota(lang) or 0, found[lang]) for lang in found}
 
 
 def _priority(settings: Seeds, seed_id: str) -> int:
@@ -251,29 +330,23 @@ def _priority(settings: Seeds, seed_id: str) -> int:
 
 
 def _draw(settings: Seeds, document: Document, kind: str, row: int) -> tuple[list[Seed], list[Rejection]]:
-    """Return the seeds of one document before quotas, and why there are none or fewer."""
+    """Return the functions of one document, or all of it, before quotas; and why there are none or fewer."""
     if not settings.wants(document.language):
-        return [], [_rejection(document.id, document, "language_not_wanted")]
+        return [], [_rejection(document.id, document.language, "language_not_wanted")]
     body = without_metadata(document.text) if settings.strip_metadata else document.text
     if not body or body.isspace():
-        return [], [_rejection(document.id, document, "blank" if body else "no_lines")]
-    skipped = document.text.count("\n", 0, len(document.text) - len(body))
+        return [], [_unfit(settings, document.id, document.language, document.text)]
+    skipped = int(len(body) < len(document.text))
     if kind == INSTRUCTION:
         lines = (skipped + 1, skipped + body.count("\n") + (not body.endswith("\n")))
         return [_seed(document, INSTRUCTION, body, lines=lines, raw_index=row)], []
-    if kind == FUNCTION:
-        return _draw_functions(settings, document, body, skipped, row)
-    windows = draw_windows(
-        body,
-        Random(f"{settings.random_seed}:{document.id}"),
-        min_lines=settings.min_lines,
-        max_lines=settings.max_lines,
-        count=settings.per_document,
-    )
-    return [
-        _seed(document, WINDOW, w.text, lines=(w.first_line + skipped, w.last_line + skipped), raw_index=row)
-        for w in windows
-    ], []
+    return _draw_functions(settings, document, body, skipped, row)
+
+
+def _unfit(settings: Seeds, identity: str, language: str, text: str) -> Rejection:
+    """Say why a document without anything in it gives nothing."""
+    body = without_metadata(text) if settings.strip_metadata else text
+    return _rejection(identity, language, "blank" if body else "no_lines")
 
 
 def _draw_functions(
@@ -285,22 +358,24 @@ def _draw_functions(
     try:
         language = get(document.language)
     except MagicoderError as e:
-        return [], [_rejection(document.id, document, "unknown_language", str(e))]
+        return [], [_rejection(document.id, document.language, "unknown_language", str(e))]
     seeds: dict[str, Seed] = {}
     rejections = []
     for f in documented_functions(body, language):
         lines = (f.first_line + skipped, f.last_line + skipped)
         seed = _seed(document, FUNCTION, f.text, lines=lines, raw_index=row)
         if seed.id in seeds:
-            rejections.append(_rejection(seed.id, document, "same_line", f"{f.name} begins on a line with another"))
+            rejections.append(
+                _rejection(seed.id, document.language, "same_line", f"{f.name} begins on a line with another")
+            )
         else:
             seeds[seed.id] = seed
     if not seeds:
-        return [], [_rejection(document.id, document, "no_documented_function")]
+        return [], [_rejection(document.id, document.language, "no_documented_function")]
     chosen = set(
         heapq.nsmallest(settings.max_functions_per_document or len(seeds), seeds, partial(_priority, settings))
     )
-    rejections += [_rejection(i, document, "over_document_limit") for i in seeds if i not in chosen]
+    rejections += [_rejection(i, document.language, "over_document_limit") for i in seeds if i not in chosen]
     return [seed for seed in seeds.values() if seed.id in chosen], rejections
 
 
@@ -364,8 +439,8 @@ def _seed(document: Document, kind: str, text: str, *, lines: tuple[int, int], r
     )
 
 
-def _rejection(identity: str, document: Document, reason: str, detail: str = "") -> Rejection:
-    return Rejection(id=identity, stage=STAGE, reason=reason, detail=detail, language=document.language)
+def _rejection(identity: str, language: str, reason: str, detail: str = "") -> Rejection:
+    return Rejection(id=identity, stage=STAGE, reason=reason, detail=detail, language=language)
 
 
 def _languages(documents: Artifact[Document], part: int) -> list[str]:

@@ -2,16 +2,19 @@
 
 Both draw the start uniformly over the lines, then the number of lines, and cut what reaches over the end, so the
 distribution is that of the paper. They differ in where the randomness comes from: ours depends on the document alone,
-the original's on the batch of 1,000 documents a row falls into.
+the original's on the batch of 1,000 documents a row falls into. `window_tables` draws ours for whole tables.
 """
 
 import random
 from typing import NamedTuple
 
+from magicoder.text.draws import Draws
+
 TRIES = 16
 """How often a blank or overlapping window is drawn again."""
 
-_METADATA = ("<reponame>", "<filename>", "<gh_stars>")
+METADATA = ("<reponame>", "<filename>", "<gh_stars>")
+"""What a line of metadata begins with."""
 
 
 class Window(NamedTuple):
@@ -24,12 +27,10 @@ class Window(NamedTuple):
 
 def without_metadata(text: str) -> str:
     """Return `text` without the line of metadata tags that starcoderdata puts before some files."""
-    return text[text.find("\n") + 1 or len(text) :] if text.startswith(_METADATA) else text
+    return text[text.find("\n") + 1 or len(text) :] if text.startswith(METADATA) else text
 
 
-def draw_windows(
-    text: str, rng: random.Random, *, min_lines: int = 1, max_lines: int = 15, count: int = 1
-) -> list[Window]:
+def draw_windows(text: str, draws: Draws, *, min_lines: int = 1, max_lines: int = 15, count: int = 1) -> list[Window]:
     """Return up to `count` windows of `text` in the order of their lines; none overlap and none is blank.
 
     Lines end at newlines only, and keep their ends. A window has at least `min_lines` lines wherever the text has,
@@ -42,21 +43,19 @@ def draw_windows(
     found: list[Window] = []
     while len(found) < count:
         sizes = (min_lines, max_lines)
-        window = _try_to_draw(text, rng, total, sizes, found)
+        window = _try_to_draw(text, draws, total, sizes, found)
         if window is None and not found:
-            window = _around_a_word(text, rng, total, sizes)
+            window = _around_a_word(text, draws, total, sizes)
         if window is None:
             break
         found.append(window)
     return sorted(found)
 
 
-def _try_to_draw(
-    text: str, rng: random.Random, total: int, sizes: tuple[int, int], found: list[Window]
-) -> Window | None:
+def _try_to_draw(text: str, draws: Draws, total: int, sizes: tuple[int, int], found: list[Window]) -> Window | None:
     for _ in range(TRIES):
-        start = rng.randrange(max(1, total - sizes[0] + 1))
-        stop = min(total, start + rng.randint(*sizes))
+        start, more = draws.pair(max(1, total - sizes[0] + 1), sizes[1] - sizes[0] + 1)
+        stop = min(total, start + sizes[0] + more)
         if any(start < w.last_line and w.first_line <= stop for w in found):
             continue
         snippet = _lines(text, start, stop)
@@ -65,12 +64,12 @@ def _try_to_draw(
     return None
 
 
-def _around_a_word(text: str, rng: random.Random, total: int, sizes: tuple[int, int]) -> Window:
+def _around_a_word(text: str, draws: Draws, total: int, sizes: tuple[int, int]) -> Window:
     """Return a window that begins at a line which is not blank: for texts that are nearly all blank."""
     written = [number for number, line in enumerate(text.split("\n")) if line and not line.isspace()]
-    start = rng.choice(written)
-    stop = min(total, start + rng.randint(*sizes))
-    start = max(0, min(start, stop - sizes[0]))
+    choice, more = draws.pair(len(written), sizes[1] - sizes[0] + 1)
+    stop = min(total, written[choice] + sizes[0] + more)
+    start = max(0, min(written[choice], stop - sizes[0]))
     return Window(start + 1, stop, _lines(text, start, stop))
 
 
