@@ -34,6 +34,7 @@ class Toolchain:
     environment      variables it needs; programs see no others
     beside           (name, text) of files of ours that lie beside the program while it is compiled and run
     shows            files and folders outside /usr that it reads, as patterns
+    proc             it does not work without /proc
     compile_cpu_s, compile_memory_mb   what compiling may use
     """
 
@@ -52,6 +53,7 @@ class Toolchain:
     environment: tuple[tuple[str, str], ...] = ()
     beside: tuple[tuple[str, str], ...] = ()
     shows: tuple[str, ...] = ()
+    proc: bool = False
     compile_cpu_s: float = 30.0
     compile_memory_mb: int = 2048
 

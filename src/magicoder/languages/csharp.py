@@ -44,6 +44,7 @@ _TOOLCHAIN = Toolchain(
     environment=(("MONO_GC_PARAMS", "max-heap-size={heap_mb}m"),),
     beside=((_ASSERTS, _LISTENER), ("program.exe.config", _CONFIG)),
     shows=("/etc/mono",),
+    proc=True,
 )
 
 PLUGIN = Language(

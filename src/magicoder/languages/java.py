@@ -23,6 +23,7 @@ _TOOLCHAIN = Toolchain(
     install="apt-get install default-jdk-headless (and libjavatuples-java for MultiPL-E)",
     hello='class Hello {\n    public static void main(String[] a) {\n        System.out.println("hello");\n    }\n}\n',
     shows=("/etc/java*",),
+    proc=True,
 )
 
 PLUGIN = Language(

@@ -14,6 +14,7 @@ _TOOLCHAIN = Toolchain(
     hello='fun main() {\n    println("hello")\n}\n',
     shows=("/etc/java*", "/etc/alternatives"),
     compile_cpu_s=90.0,
+    proc=True,
 )
 
 PLUGIN = Language(

@@ -11,6 +11,7 @@ _TOOLCHAIN = Toolchain(
     install="apt-get install racket",
     hello='#lang racket\n(displayln "hello")\n',
     shows=("/etc/racket",),
+    proc=True,
 )
 
 PLUGIN = Language(

@@ -19,6 +19,7 @@ _TOOLCHAIN = Toolchain(
     install="apt-get install rustc",
     hello='fn main() {\n    println!("hello");\n}\n',
     environment=(("RUST_BACKTRACE", "0"),),
+    proc=True,
 )
 
 PLUGIN = Language(

@@ -24,8 +24,6 @@ from magicoder.sandboxes import _java_names
 SYSTEM: Final = ("/usr", "/lib", "/lib32", "/lib64", "/bin", "/sbin")
 """What a jail shows of the system in any case: programs and libraries, no settings, nobody's files."""
 
-PATH: Final = "/usr/local/bin:/usr/bin:/bin"
-
 # What the C library and its tools read; there is no secret in them.
 _SETTINGS: Final = ("/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d", "/etc/localtime")
 
@@ -87,7 +85,6 @@ def find(language: str) -> Found:
     version = _version(toolchain, commands)
     if not version:
         return _missing(language, toolchain, f"{' '.join(toolchain.version)} prints no version")
-    uses_cache = bool(toolchain.warm) or "{cache}" in str((toolchain.compile, toolchain.environment))
     return Found(
         language=language,
         toolchain=toolchain,
@@ -96,7 +93,7 @@ def find(language: str) -> Found:
         install="",
         commands=tuple(commands.items()),
         shows=tuple(sorted(_shows(toolchain, commands))),
-        cache=str(cache_folder() / f"{language}-{digest((version, toolchain.compile))[:12]}") if uses_cache else "",
+        cache=str(_cache(language, version, toolchain)) if toolchain.warm else "",
     )
 
 
@@ -108,6 +105,13 @@ def cache_folder() -> Path:
     if os.geteuid() == 0:
         return Path("/var/cache/magicoder")
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "magicoder" / "toolchains"
+
+
+def _cache(language: str, version: str, toolchain: Toolchain) -> Path:
+    """Return the folder of what is made for this very compiler by these very sources of ours."""
+    ours = sorted(Path(__file__).with_name("_compilers").iterdir())
+    sources = [path.read_text() for path in ours if path.is_file()]
+    return cache_folder() / f"{language}-{digest([version, toolchain.compile, toolchain.environment, sources])[:16]}"
 
 
 def shown(languages: Iterable[str]) -> tuple[str, ...]:
@@ -146,13 +150,14 @@ def job(found: Found, files: Sequence[tuple[str, str]], limits: Limits) -> Job:
 
 
 def environment(found: Found, limits: Limits) -> tuple[tuple[str, str], ...]:
-    """Return all variables that the toolchain's processes see."""
-    own = {name: _fill(v, {"cache": found.cache, "heap_mb": str(max(16, limits.memory_mb * 3 // 4))}) for name, v in
-           found.toolchain.environment}  # fmt: skip
-    # Compilers call one another by bare name; those outside the system's folders come first.
-    folders = [os.path.dirname(c) for _, (c, *_) in found.commands if not c.startswith(SYSTEM)]  # noqa: PTH120 - text
-    path = ":".join(dict.fromkeys((*folders, *PATH.split(":"))))
-    return tuple({"PATH": path, "HOME": "/tmp", "TMPDIR": "/tmp", "LANG": "C.UTF-8", **own}.items())  # noqa: S108 - the jail's
+    """Return the variables that the toolchain wants, beside those that every cell sets (`_wire.Request`)."""
+    values = {"cache": found.cache, "heap_mb": str(max(16, limits.memory_mb * 3 // 4))}
+    return tuple((name, _fill(value, values)) for name, value in found.toolchain.environment)
+
+
+def wants_proc(languages: Iterable[str]) -> bool:
+    """Whether a toolchain of `languages` that is there does not work without /proc."""
+    return any(found.version and found.toolchain.proc for found in map(find, languages))
 
 
 def _named(toolchain: Toolchain, files: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
