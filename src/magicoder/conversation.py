@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from magicoder.journal import Journal
 from magicoder.journal import key as key_of
 from magicoder.recipe import Recipe
-from magicoder.records import Completion, Prompt, Seed
+from magicoder.records import Completion, Outcome, Prompt, Seed, Verdict
 from magicoder.stages.generate import Dialogue
 
 
@@ -28,17 +28,24 @@ class Turn:
 
 
 def conversation(recipe: Recipe, seed: Seed, answers: Journal) -> tuple[list[Turn], Prompt | None]:
-    """Return the turns the journal knows, and the first prompt it does not know the answer to, None at the end."""
+    """Return the turns the journal knows, and the first prompt it does not know the answer to, None at the end.
+
+    Nothing is run: programs that the strategy tries out are taken to pass. Where one did not, the turns that mended it
+    are not found here, but stand in the sample.
+    """
     if recipe.teacher is None or not recipe.strategy.needs_teacher:
         return [], None
-    turns = []
+    turns: list[Turn] = []
     dialogue = Dialogue(seed, recipe.generate.start(recipe.strategy, seed))
-    prompt = dialogue.advance(None)
-    while prompt is not None:
-        key = key_of(recipe.teacher.model, recipe.teacher.body(prompt))
+    step = dialogue.advance(None)
+    while step is not None:
+        if not isinstance(step, Prompt):
+            step = dialogue.advance(tuple(Verdict(outcome=Outcome.PASSED) for _ in step))
+            continue
+        key = key_of(recipe.teacher.model, recipe.teacher.body(step))
         completion = answers.find([key]).get(key)
         if completion is None:
-            break
-        turns.append(Turn(prompt=prompt, completion=completion))
-        prompt = dialogue.advance(completion)
-    return turns, prompt
+            return turns, step
+        turns.append(Turn(prompt=step, completion=completion))
+        step = dialogue.advance(completion)
+    return turns, None

@@ -1,7 +1,8 @@
 """The whole path, top to bottom: the one module that knows both the stages and what they work on.
 
     corpora → documents → distinct_files → seeds → distinct_seeds → screened (→ chosen)
-            → samples → cleaned → distinct_rows → decontaminated (→ selected) → dataset, report
+            → samples → cleaned → distinct_rows → decontaminated (→ verified) (→ selected)
+            → dataset, report
 
 Each step is published under the run folder and skipped when it is already there, made from the same settings and
 inputs. Seeds are compared and decontaminated before money is spent on them, samples after.
@@ -9,7 +10,7 @@ inputs. Seeds are compared and decontaminated before money is spent on them, sam
 
 import itertools
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -23,7 +24,7 @@ from magicoder.fingerprint import digest, digest_bytes
 from magicoder.journal import Journal
 from magicoder.money import LedgerRow, forecast, ledger_rows
 from magicoder.prices import check_bounded, price_of
-from magicoder.protocols import Corpus, Engine
+from magicoder.protocols import Corpus, Engine, Runner
 from magicoder.recipe import Recipe, parse, to_yaml
 from magicoder.records import Document, Prompt, RawDocument, Sample, Seed
 from magicoder.stages.choose import Choose
@@ -46,6 +47,7 @@ STAGES: dict[str, tuple[type, str]] = {
     "cleaned": (Sample, "samples"),
     "distinct_rows": (Sample, "samples"),
     "decontaminated": (Sample, "samples"),
+    "verified": (Sample, "samples"),
     "selected": (Sample, "samples"),
 }
 """The stages in order: what each publishes, and the unit of its rows."""
@@ -58,6 +60,7 @@ def stages_of(recipe: Recipe) -> list[str]:
         "distinct_files": wanted.of_documents() is not None,
         "distinct_seeds": wanted.of_seeds(are_paid_for=recipe.strategy.needs_teacher) is not None,
         "distinct_rows": wanted.of_samples() is not None,
+        "verified": recipe.verify.is_on,
         "chosen": recipe.target is not None,
         "selected": recipe.target is not None,
     }
@@ -104,6 +107,8 @@ class Surroundings:
     budget_usd   a hard cap on what this run folder may spend, over all runs in it; None for none
     retry        ask again about seeds that the endpoint did not answer
     reparse      read all answers once more, asking nothing
+    verify       judge the rows once more, asking nothing
+    workers      how many programs a sandbox runs at a time
     stop         asked now and then; when it answers True the run waits for what is in flight and ends
     """
 
@@ -114,6 +119,8 @@ class Surroundings:
     budget_usd: float | None = None
     retry: bool = False
     reparse: bool = False
+    verify: bool = False
+    workers: int = 1
     watcher: Watcher = field(default_factory=Nobody)
     stop: Callable[[], bool] = lambda: False
 
@@ -228,12 +235,24 @@ class Line:
             inputs=[samples.manifest.content],
         )
         cleaned = self._distinct("distinct_rows", recipe.deduplicate.of_samples(), cleaned)
-        return self.publish(
+        sound = self.publish(
             "decontaminated",
             lambda out: recipe.decontaminate.run(cleaned, out, engine, self.known.tasks, self.known.index),
             settings=recipe.decontaminate,
             inputs=[cleaned.manifest.content, self.known.digest],
         )
+        if not recipe.verify.is_on:
+            return sound
+        return self.publish(
+            "verified", lambda out: self._verify(sound, out), settings=recipe.verify, inputs=[sound.manifest.content]
+        )
+
+    def _verify(self, rows: Artifact[Sample], out: Writer[Sample]) -> None:
+        with self._sandbox() as runner:
+            self.recipe.verify.run(rows, out, runner)
+
+    def _sandbox(self) -> AbstractContextManager[Runner]:
+        return self.recipe.isolation().open(self.around.workers, self.around.journal.with_name("verdicts.sqlite"))
 
     def _distinct(self, name: str, stage: Deduplicate | None, records: Artifact[R]) -> Artifact[R]:
         """Return one record of each cluster; all of them where the recipe does not compare them."""
@@ -270,7 +289,9 @@ class Line:
         return artifact
 
     def _redo(self, found: Manifest) -> bool:
-        """Say whether a stage that is there is to be made again: samples with seeds that got no answer."""
+        """Say whether a stage that is there is to be made again: samples with seeds that got no answer, verdicts."""
+        if self.around.verify:
+            return found.stage == "verified"
         if found.stage != "samples" or self.recipe.teacher is None:
             return False
         unasked, failed = found.facts.get("unasked", 0), found.facts.get("failed", 0)
@@ -294,7 +315,8 @@ class Line:
                     journal=stack.enter_context(Journal.open(around.journal)),
                     purse=self._purse(stack),
                     folder=around.journal.parent,
-                    ask=not around.reparse,
+                    sandbox=self._sandbox,
+                    ask=not (around.reparse or around.verify),
                     stop=around.stop,
                 )
             recipe.generate.run(seeds, out, around.engine, strategy=recipe.strategy, desk=desk)

@@ -13,7 +13,7 @@ from magicoder.pipeline import Line, Surroundings, first_choice
 from magicoder.prices import Price, price_of
 from magicoder.protocols import Session
 from magicoder.recipe import Recipe
-from magicoder.records import Completion, Prompt, Sample, Seed
+from magicoder.records import Completion, Outcome, Prompt, Sample, Seed, Verdict
 from magicoder.stages.generate import Dialogue
 from magicoder.store import Artifact, RunFolder
 from magicoder.tokens import tokenizer
@@ -89,13 +89,16 @@ def rehearse(recipe: Recipe, seed: Seed, session: Session) -> list[Prompt]:
     """Return the prompts of a seed's dialogue when invented answers are given."""
     prompts = []
     dialogue = Dialogue(seed, recipe.generate.start(recipe.strategy, seed))
-    prompt = dialogue.advance(None)
-    while prompt is not None:
-        prompts.append(prompt)
-        session.submit(0, prompt)
+    step = dialogue.advance(None)
+    while step is not None:
+        if not isinstance(step, Prompt):  # what would be tried out is taken to pass
+            step = dialogue.advance(tuple(Verdict(outcome=Outcome.PASSED) for _ in step))
+            continue
+        prompts.append(step)
+        session.submit(0, step)
         ((_, answer),) = session.collect()
         assert isinstance(answer, Completion), "the mock answers everything"
-        prompt = dialogue.advance(answer)
+        step = dialogue.advance(answer)
     return prompts
 
 
@@ -142,7 +145,7 @@ def _aside(folder: RunFolder) -> RunFolder:
 def _verdicts(line: Line, seed: Seed) -> list[str]:
     """Return what each stage after the choice said about a seed or its samples."""
     said = []
-    for stage in ("samples", "cleaned", "distinct_rows", "decontaminated"):
+    for stage in ("samples", "cleaned", "distinct_rows", "decontaminated", "verified"):
         if stage not in line.artifacts:
             continue
         gone = [r for r in line.artifacts[stage].rejections() if f"{r.id}/".startswith(f"{seed.id}/")]

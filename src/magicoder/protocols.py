@@ -11,7 +11,7 @@ import random
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import ClassVar, Final, Protocol, TypeVar
+from typing import Any, ClassVar, Final, Protocol, TypeVar
 
 from magicoder.records import Completion, Failure, Program, Prompt, RawDocument, Rejection, Sample, Seed, Task, Verdict
 
@@ -133,8 +133,13 @@ class Strategy(Protocol):
     """Which seeds it wants: `window`, `function` or `instruction`."""
     needs_teacher: ClassVar[bool]
 
-    def write(self, seed: Seed, rng: random.Random) -> Generator[Prompt, Completion, Sequence[Sample | Rejection]]:
+    def write(
+        self, seed: Seed, rng: random.Random
+    ) -> Generator[Prompt | tuple[Program, ...], Any, Sequence[Sample | Rejection]]:
         """Yield prompts, be resumed with their completions, return the samples.
+
+        A strategy may also yield programs, some at a time, and is resumed with a verdict for each (a tuple): what the
+        teacher wrote can be tried before more is asked.
 
         `rng` depends on the recipe's random seed and the seed's id only. Where no answer comes, `Unusable` is raised
         at the `yield`; a strategy that catches it can still return what it has. A sample that it wanted to make but

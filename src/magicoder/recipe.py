@@ -16,7 +16,7 @@ import yaml
 
 from magicoder.errors import RecipeError
 from magicoder.plugins import load, names, suggest
-from magicoder.protocols import LLM, Corpus, Strategy
+from magicoder.protocols import LLM, Corpus, Sandbox, Strategy
 from magicoder.stages.clean import Clean
 from magicoder.stages.decontaminate import Decontaminate
 from magicoder.stages.deduplicate import Deduplication
@@ -24,6 +24,7 @@ from magicoder.stages.documents import Documents
 from magicoder.stages.export import Export
 from magicoder.stages.generate import Generate
 from magicoder.stages.seeds import Seeds
+from magicoder.stages.verify import Verify
 from magicoder.strategies.comment_pairs import CommentPairs
 
 S = TypeVar("S", "Recipe", Documents)
@@ -46,6 +47,8 @@ class Recipe:
     teacher        who answers its prompts; none is needed for `comment_pairs`
     target         how many rows to publish: seeds are asked about until there are so many; None asks about all
     deduplicate    near-duplicates of documents, seeds and samples
+    verify         running the solutions, off unless asked for
+    sandbox        where they run; None: the plugin `cells`
     """
 
     name: str = "magicoder"
@@ -59,11 +62,18 @@ class Recipe:
     clean: Clean = field(default_factory=Clean)
     deduplicate: Deduplication = field(default_factory=Deduplication)
     decontaminate: Decontaminate = field(default_factory=Decontaminate)
+    verify: Verify = field(default_factory=Verify)
+    sandbox: Annotated[Sandbox | None, Family("sandboxes")] = None
     export: Export = field(default_factory=Export)
 
     def __post_init__(self) -> None:
         if not self.name or self.name.startswith(".") or "/" in self.name:
             raise ValueError(f"name is {self.name!r}; it becomes a folder below runs/: no slash, no dot in front")
+
+    def isolation(self) -> Sandbox:
+        """Return where programs run."""
+        sandbox: Sandbox = self.sandbox or load("sandboxes", "cells")()
+        return sandbox
 
     def check(self) -> None:
         """Check what no single field can.
@@ -274,7 +284,7 @@ def _plain(value: Any, *, private: bool) -> Any:
 def _family_of(value: Any) -> str:
     """Return a plugin's name, "" for a component that is not one."""
     parts = type(value).__module__.split(".")
-    is_plugin = len(parts) == 3 and parts[1] in ("corpora", "strategies", "llms")
+    is_plugin = len(parts) == 3 and parts[1] in ("corpora", "strategies", "llms", "sandboxes")
     return parts[2] if is_plugin else ""
 
 

@@ -211,7 +211,7 @@ def _judged(sample: Sample, clean: Clean) -> _Judged:
     if reason:
         return _Judged(sample=sample, reason=reason, detail=detail)
     texts = (sample.instruction, sample.response, sample.tests, sample.seed, *sample.turns)
-    titles = (" of the instruction", " of the response", " of the tests", " of the seed")
+    titles: tuple[str, ...] = (" of the instruction", " of the response", " of the tests", " of the seed")
     titles += (" of a turn in between",) * len(sample.turns)
     found = secrets.apply(texts, secrets=clean.secrets, personal_data=clean.personal_data, titles=titles)
     if found.reason or found.texts == texts:

@@ -8,16 +8,16 @@ import itertools
 import random
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from magicoder.errors import Interrupted, Unusable
+from magicoder.errors import Interrupted, SandboxError, Unusable
 from magicoder.journal import Journal, key
-from magicoder.protocols import LLM, NOT_IDENTITY, Engine, Purse, Session, Strategy
-from magicoder.records import Completion, Failure, Prompt, Rejection, Sample, Seed
+from magicoder.protocols import LLM, NOT_IDENTITY, Engine, Purse, Runner, Session, Strategy
+from magicoder.records import Completion, Failure, Program, Prompt, Rejection, Sample, Seed, Verdict
 from magicoder.store import Artifact, Progress, Writer, account
 
 STAGE: Final = "samples"
@@ -27,8 +27,9 @@ UNASKED: Final = (OVER_BUDGET, NOT_IN_JOURNAL)
 """The reasons of seeds that were not asked about: the money was spent, or nothing was to be asked."""
 
 
-Turns = Generator[Prompt, Completion, Sequence[Sample | Rejection]]
-"""A strategy at work."""
+Programs = tuple[Program, ...]
+Turns = Generator[Prompt | Programs, Any, Sequence[Sample | Rejection]]
+"""A strategy at work: prompts are answered by completions, programs by verdicts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +44,8 @@ class Outcome:
 
 LOOK_UP: Final = 256
 """How many prompts are looked up in the journal at once."""
+TRY_OUT: Final = 64
+"""Of how many dialogues programs are run at once; answers in flight wait for them."""
 
 
 def _goes_on() -> bool:
@@ -55,6 +58,7 @@ class Desk:
 
     purse    a cap on spending, None for none
     folder   where a session may keep what must survive a crash
+    sandbox  opens one for strategies that try out programs, None if none is to be had
     ask      False: go by the journal alone
     stop     asked now and then; when it answers True, what is in flight is waited for and the stage ends
     """
@@ -63,6 +67,7 @@ class Desk:
     journal: Journal
     purse: Purse | None = None
     folder: Path | None = None
+    sandbox: Callable[[], AbstractContextManager[Runner]] | None = None
     ask: bool = True
     stop: Callable[[], bool] = _goes_on
 
@@ -128,8 +133,8 @@ class Generate:
 
     def _write_alone(self, strategy: Strategy, seed: Seed) -> Outcome:
         dialogue = Dialogue(seed, self.start(strategy, seed))
-        prompt = dialogue.advance(None)
-        assert prompt is None, f"{strategy.name} asks a teacher although it says it needs none"
+        step = dialogue.advance(None)
+        assert step is None, f"{strategy.name} asks a teacher although it says it needs none"
         assert dialogue.outcome is not None
         return dialogue.outcome
 
@@ -157,35 +162,35 @@ class Dialogue:
     def __init__(self, seed: Seed, turns: Turns) -> None:
         self.seed = seed
         self.turns = turns
-        self.prompt: Prompt | None = None
+        self.step: Prompt | Programs | None = None
         self.outcome: Outcome | None = None
         self.prompt_tokens = 0
         self.completion_tokens = 0
         self.begun = False  # an answer was taken in
 
-    def advance(self, completion: Completion | None) -> Prompt | None:
-        """Resume the strategy; return its next prompt, or None when `outcome` is there."""
-        if completion is not None:
+    def advance(self, answer: Completion | tuple[Verdict, ...] | None) -> Prompt | Programs | None:
+        """Resume the strategy; return its next prompt or programs, or None when `outcome` is there."""
+        if isinstance(answer, Completion):
             self.begun = True
-            self.prompt_tokens += completion.prompt_tokens
-            self.completion_tokens += completion.completion_tokens
-        return self._resume(lambda: next(self.turns) if completion is None else self.turns.send(completion))
+            self.prompt_tokens += answer.prompt_tokens
+            self.completion_tokens += answer.completion_tokens
+        return self._resume(lambda: next(self.turns) if answer is None else self.turns.send(answer))
 
-    def give_up(self, failure: Failure) -> Prompt | None:
-        """Tell the strategy what came instead of an answer: it ends with what it has, or goes on with a prompt."""
+    def give_up(self, failure: Failure) -> Prompt | Programs | None:
+        """Tell the strategy what came instead of an answer: it ends with what it has, or goes on."""
         unanswered = Unusable(failure.reason, failure.detail, retryable=True)
         return self._resume(lambda: self.turns.throw(unanswered))
 
-    def _resume(self, step: Callable[[], Prompt]) -> Prompt | None:
+    def _resume(self, resume: Callable[[], Prompt | Programs]) -> Prompt | Programs | None:
         try:
-            self.prompt = step()
+            self.step = resume()
         except StopIteration as end:
-            self.prompt = None
+            self.step = None
             self.outcome = self._finished(end.value)
         except Unusable as e:
-            self.prompt = None
+            self.step = None
             self.outcome = self._rejected(e.reason, e.detail, e.text, retryable=e.retryable)
-        return self.prompt
+        return self.step
 
     def _finished(self, made: Sequence[Sample | Rejection]) -> Outcome:
         samples = [one for one in made if isinstance(one, Sample)]
@@ -226,6 +231,11 @@ class _Request:
     dialogues: list[Dialogue]
 
 
+def _programs(dialogue: Dialogue) -> Programs:
+    assert isinstance(dialogue.step, tuple)
+    return dialogue.step
+
+
 class _Driver:
     """Keeps as many prompts in flight as the session wants, whatever turn their dialogues are at."""
 
@@ -238,6 +248,8 @@ class _Driver:
         self.desk = desk
         self.stack = stack
         self.session: Session | None = None
+        self.runner: Runner | None = None
+        self.trying: deque[Dialogue] = deque()  # have programs, not yet run
         self.asking: deque[Dialogue] = deque()  # have a prompt, not yet looked up
         self.waiting: deque[_Request] = deque()  # not in the journal, not yet sent
         self.by_key: dict[bytes, _Request] = {}  # waiting or sent
@@ -278,9 +290,12 @@ class _Driver:
         # A session that takes more (a batch) decides how much is gathered for it.
         return max(self.settings.window, self.session.capacity if self.session else 0)
 
-    def _advance(self, dialogue: Dialogue, completion: Completion | None) -> None:
-        if dialogue.advance(completion) is not None:
-            self.asking.append(dialogue)
+    def _advance(self, dialogue: Dialogue, answer: Completion | tuple[Verdict, ...] | None) -> None:
+        self._enqueue(dialogue, dialogue.advance(answer))
+
+    def _enqueue(self, dialogue: Dialogue, step: Prompt | Programs | None) -> None:
+        if step is not None:
+            (self.asking if isinstance(step, Prompt) else self.trying).append(dialogue)
 
     def _step(self) -> None:
         """Look up what is asked, send what is not found, and take in answers when there is nothing else to do."""
@@ -288,8 +303,21 @@ class _Driver:
             self._drain()
         self._look_up()
         self._send()
-        if self.sent and not self.asking:
+        if self.trying:
+            self._try_out()
+        elif self.sent and not self.asking:
             self._collect()
+
+    def _try_out(self) -> None:
+        """Run the programs of some dialogues; the cache of verdicts makes a resumed run go the same way."""
+        if self.runner is None:
+            if self.desk.sandbox is None:
+                raise SandboxError(f"{self.strategy.name} tries out programs, and there is no sandbox to run them in")
+            self.runner = self.stack.enter_context(self.desk.sandbox())
+        some = [self.trying.popleft() for _ in range(min(TRY_OUT, len(self.trying)))]
+        verdicts = self.runner.run(program for dialogue in some for program in _programs(dialogue))
+        for dialogue in some:
+            self._advance(dialogue, tuple(next(verdicts) for _ in _programs(dialogue)))
 
     def _look_up(self) -> None:
         asking, self.asking = list(self.asking), deque()
@@ -307,10 +335,10 @@ class _Driver:
                 (self.waiting.appendleft if dialogue.begun else self.waiting.append)(request)
 
     def _request(self, dialogue: Dialogue) -> _Request:
-        assert dialogue.prompt is not None
-        body = self.desk.teacher.body(dialogue.prompt)
+        assert isinstance(dialogue.step, Prompt)
+        body = self.desk.teacher.body(dialogue.step)
         name = key(self.desk.teacher.model, body)
-        return _Request(key=name, body=body, prompt=dialogue.prompt, dialogues=[dialogue])
+        return _Request(key=name, body=body, prompt=dialogue.step, dialogues=[dialogue])
 
     def _send(self) -> None:
         while self.waiting and not self.desk.ask:
@@ -346,8 +374,7 @@ class _Driver:
             self.waiting.popleft()
         del self.by_key[request.key]
         for dialogue in request.dialogues:
-            if dialogue.give_up(failure) is not None:
-                self.asking.append(dialogue)
+            self._enqueue(dialogue, dialogue.give_up(failure))
 
     def _collect(self) -> None:
         assert self.session is not None

@@ -67,7 +67,8 @@ _RETURNS: Final = {
 _CALLS: Final = (
     "call_expression", "method_invocation", "invocation_expression", "function_call_expression",
     "member_call_expression", "scoped_call_expression", "assignment_expression",
-    "augmented_assignment_expression", "compound_assignment_expr", "update_expression", "macro_invocation", "await_expression", "throw_expression",
+    "augmented_assignment_expression", "compound_assignment_expr",
+    "update_expression", "macro_invocation", "await_expression", "throw_expression",
 )  # fmt: skip
 _EMPTY_STATEMENT: Final = {"go": "", "swift": "", "kotlin": "", "ruby": ""}
 
