@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import orjson
 
-_DECIDING: Final = ("ahocorasick", "license-expression", "magicoder", "pathspec", "rensa", "tree-sitter")
+_DECIDING: Final = ("ahocorasick", "license-expression", "magicoder", "pathspec", "tree-sitter")
 """Beginnings of the names of packages that decide what is kept and what is not."""
 
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from magicoder.text.minhash import Index, sketches
-from magicoder.text.ngrams import jaccard, shingles
+from magicoder.text.sketches import jaccard, shingles
 
 WORDS = st.lists(st.sampled_from(["if", "x", "y", "==", "return", "(", "0"]), max_size=25).map(" ".join)
 

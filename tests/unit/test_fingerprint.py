@@ -60,5 +60,5 @@ def test_what_json_cannot_hold_has_a_fingerprint_too() -> None:
 
 def test_the_versions_of_what_decides_results_are_known() -> None:
     found = software()
-    assert {"python", "magicoder", "rensa", "ahocorasick-rs", "tree-sitter", "tree-sitter-python"} <= set(found)
+    assert {"python", "magicoder", "ahocorasick-rs", "tree-sitter", "tree-sitter-python"} <= set(found)
     assert not {"click", "aiohttp", "pyarrow"} & set(found), "these decide no row"

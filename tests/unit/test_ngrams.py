@@ -6,7 +6,7 @@ import pytest
 
 from magicoder.benchmarks import at_hand
 from magicoder.text.contamination import Layered
-from magicoder.text.ngrams import KEPT, SPAN, Overlap, Statements, grams_of, jaccard, plain_words, shingles, word_place
+from magicoder.text.ngrams import KEPT, SPAN, Overlap, Statements, grams_of, plain_words, word_place
 
 WORDS = "one two three four five six seven eight nine ten eleven twelve thirteen fourteen".split()  # noqa: SIM905
 TEXT = " ".join(WORDS)
@@ -73,8 +73,3 @@ def test_half_of_a_statement_s_words_replaced_at_its_end_is_still_found(shared_d
     (match,) = Layered(index, ("ngrams",), 0.5)([" ".join([*words[: len(words) * 4 // 5], *reversed(words)])])
     assert (match.task, match.layer) == ("HumanEval/1", "ngrams")
     assert match.grams[0] < match.grams[1]
-
-
-def test_shingles_keep_case_and_order() -> None:
-    assert shingles("a B c", 2) == {"a B", "B c"}
-    assert jaccard({"x", "y"}, {"y", "z"}) == pytest.approx(1 / 3)

@@ -1,32 +1,20 @@
-"""Near-duplicates: MinHash proposes, exact Jaccard decides.
+"""Near-duplicates among texts that are judged one after the other; `near_duplicates` looks at a whole collection.
 
-A text is its set of word 5-grams. 256 MinHash slots in 42 bands of 6 propose pairs; of pairs at a Jaccard similarity
-of 0.7 they propose 99.5 % (1 - (1 - 0.7^6)^42), of identical texts all. Each proposed pair is settled by the
-similarity itself, so nothing is called a near-duplicate that is none. (Bands alone, as in the original's unused
-script, are right in 62 to 82 % of cases on a measured sample.)
+Sketches propose pairs, exact Jaccard decides; both as there.
 """
 
 import errno
 import os
 import tempfile
-import zlib
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
-from rensa import RMinHash
-
-from magicoder.text.ngrams import shingles
-
-SLOTS: Final = 256
-BANDS: Final = 42
-ROWS: Final = 6
-_SEED: Final = 42
-_BAND_BYTES: Final = ROWS * 4
+from magicoder.text.sketches import BANDS, KEYS, sketch_batch
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +35,15 @@ class Sketch:
 
 def sketches(texts: Sequence[str]) -> list[Sketch]:
     """Return the sketch of each text."""
-    hashed = RMinHash.hash_token_sets([list(shingles(text)) for text in texts])
-    rows = RMinHash.digest_matrix_from_token_hash_sets(hashed, SLOTS, _SEED).to_rows()
-    return [Sketch(array("Q", sorted(set(h))).tobytes(), _bands(row)) for h, row in zip(hashed, rows, strict=True)]
-
-
-def _bands(row: list[int]) -> bytes:
-    data = array("I", row).tobytes()
-    return array("I", (zlib.crc32(data[i * _BAND_BYTES : (i + 1) * _BAND_BYTES], i) for i in range(BANDS))).tobytes()
+    batch = sketch_batch(texts)
+    hashes, keys = array("Q", batch.shingles), array("I", batch.keys)
+    found, start = [], 0
+    for number, size in enumerate(array("I", batch.sizes)):
+        shingles = array("Q", sorted(set(hashes[start : start + size])))
+        bands = keys[number * KEYS + 1 : (number + 1) * KEYS]
+        found.append(Sketch(shingles.tobytes(), bands.tobytes()))
+        start += size
+    return found
 
 
 def _numbers(data: bytes) -> set[int]:

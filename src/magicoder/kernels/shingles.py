@@ -1,0 +1,172 @@
+"""Sketches of many texts from their bytes (`text.sketches.plain`, compiled).
+
+Compiling takes a few seconds, once for each version and machine.
+"""
+
+from itertools import accumulate
+from typing import Any, Final
+
+import numpy as np
+from numba import int64, njit, types, uint8, uint32, uint64, void
+
+_SLOTS: Final = 256  # text.sketches.SLOTS, BANDS, ROWS and so on
+_BANDS: Final = 42
+_ROWS: Final = 6
+_PASSES: Final = 32
+_WORD_FACTOR: Final = np.uint64(0x9E3779B97F4A7C15)
+_SHINGLE_FACTOR: Final = np.uint64(0xA24BAED4963EE407)
+_MIX_FACTOR: Final = np.uint64(0xD6E8FEB86659FD93)
+_PASS_STEP: Final = np.uint64(0xA0761D6478BD642F)
+_SHORT: Final = np.uint64(0x8EBC6AF09C88C6E3)
+
+_ZERO: Final = np.uint64(0)
+_BYTE: Final = np.uint64(8)
+_HALF: Final = np.uint64(32)
+_WHOLE: Final = np.uint64(64)
+_EMPTY: Final = np.uint64(0xFFFFFFFFFFFFFFFF)
+
+_BYTES: Final = types.Array(uint8, 1, "C", readonly=True)
+_NUMBERS: Final = types.Array(int64, 1, "C", readonly=True)
+
+_IS_WORD: Final = np.array([c > 127 or chr(c).isalnum() or c == ord("_") for c in range(256)], np.uint8)
+
+
+@njit(uint64(uint64), inline="always", cache=True)
+def _mix(x):  # type: ignore[no-untyped-def]
+    x = (x ^ (x >> _HALF)) * _MIX_FACTOR
+    x = (x ^ (x >> _HALF)) * _MIX_FACTOR
+    return x ^ (x >> _HALF)
+
+
+@njit(uint64(uint64, uint64), inline="always", cache=True)
+def _fold(value, packed):  # type: ignore[no-untyped-def]
+    value = (value ^ packed) * _WORD_FACTOR
+    return value ^ (value >> _HALF)
+
+
+@njit(uint64(_BYTES), nogil=True, cache=True)
+def _short(text):  # type: ignore[no-untyped-def]
+    """Hash a text of few words whole: newlines of one kind, no white space around it."""
+    start, stop = int64(0), int64(len(text))
+    while start < stop and (text[start] == 32 or 9 <= text[start] <= 13):
+        start += 1
+    while stop > start and (text[stop - 1] == 32 or 9 <= text[stop - 1] <= 13):
+        stop -= 1
+    value, packed, shift = _SHORT, _ZERO, _ZERO
+    for i in range(start, stop):
+        byte = text[i]
+        if byte == 13:
+            byte = uint8(10)
+        elif byte == 10 and i > start and text[i - 1] == 13:
+            continue
+        packed |= np.uint64(byte) << shift
+        shift += _BYTE
+        if shift == _WHOLE:
+            value, packed, shift = _fold(value, packed), _ZERO, _ZERO
+    if shift:
+        value = _fold(value, packed)
+    return _mix(value)
+
+
+@njit(int64(_BYTES, _BYTES, uint64[::1]), nogil=True, cache=True)
+def _shingles(text, is_word, out):  # type: ignore[no-untyped-def]
+    """Write the hash of each shingle, and return how many there are."""
+    a = b = c = d = _ZERO
+    found = int64(0)
+    value, packed, shift = _ZERO, _ZERO, _ZERO
+    inside = False
+    for i in range(np.uint64(len(text) + 1)):
+        if i < np.uint64(len(text)) and is_word[text[i]]:
+            packed |= np.uint64(text[i]) << shift
+            shift += _BYTE
+            inside = True
+            if shift == _WHOLE:
+                value, packed, shift = _fold(value, packed), _ZERO, _ZERO
+        elif inside:
+            if shift:
+                value = _fold(value, packed)
+            if found >= 4:
+                joined = ((a * _SHINGLE_FACTOR + b) * _SHINGLE_FACTOR + c) * _SHINGLE_FACTOR + d
+                out[found - 4] = _mix(joined * _SHINGLE_FACTOR + value)
+            a, b, c, d = b, c, d, value
+            found += 1
+            value, packed, shift = _ZERO, _ZERO, _ZERO
+            inside = False
+    if found < 5:
+        out[0] = _short(text)
+        return int64(1)
+    return found - 4
+
+
+@njit(void(uint64[::1], uint64[::1], uint64[::1], uint64[::1]), nogil=True, cache=True)
+def _throw(hashes, mixed, row, fresh):  # type: ignore[no-untyped-def]
+    """Fill the slots of a row."""
+    for j in range(_SLOTS):
+        row[j] = _EMPTY
+    if len(hashes) > 1:
+        for number in range(_PASSES):
+            step = np.uint64(number) * _PASS_STEP
+            for i in range(len(hashes)):
+                mixed[i] = _mix(hashes[i] ^ step)
+            for r in range(8):
+                shift = np.uint64(8 * r)
+                for j in range(_SLOTS):
+                    fresh[j] = _EMPTY
+                for i in range(len(hashes)):
+                    slot = np.uint8(mixed[i] >> shift)
+                    fresh[slot] = min(fresh[slot], hashes[i])
+                empty = 0
+                for j in range(_SLOTS):
+                    row[j] = row[j] if row[j] != _EMPTY else fresh[j]
+                    empty += row[j] == _EMPTY
+                if empty == 0:
+                    return
+    least = _EMPTY
+    for i in range(len(hashes)):
+        least = min(least, hashes[i])
+    for j in range(_SLOTS):
+        row[j] = row[j] if row[j] != _EMPTY else least
+
+
+_TUPLE: Any = types.Tuple  # numba has no types of its own
+_OUT: Final = _TUPLE((uint64[::1], uint32[::1], uint8[:, ::1], uint32[:, ::1]))
+
+
+@njit(int64(_BYTES, _NUMBERS, _BYTES, _OUT), nogil=True, cache=True)
+def _sketch(data, bounds, is_word, out):  # type: ignore[no-untyped-def]
+    """Write the fields of a batch, and return how many shingles there are."""
+    hashes, sizes, slots, keys = out
+    longest = int64(0)
+    for text in range(len(sizes)):
+        longest = max(longest, bounds[text + 1] - bounds[text])
+    mixed = np.empty(longest // 2 + 2, np.uint64)
+    row, fresh = np.empty(_SLOTS, np.uint64), np.empty(_SLOTS, np.uint64)
+    total = int64(0)
+    for text in range(len(sizes)):
+        size = _shingles(data[bounds[text] : bounds[text + 1]], is_word, hashes[total:])
+        _throw(hashes[total : total + size], mixed, row, fresh)
+        total += size
+        sizes[text] = size
+        every = _ZERO
+        for j in range(_SLOTS):
+            slots[text, j] = np.uint8(row[j] >> _HALF)
+            every += row[j]
+        keys[text, 0] = np.uint32(every)
+        for band in range(_BANDS):
+            some = _ZERO
+            for j in range(band * _ROWS, (band + 1) * _ROWS):
+                some += row[j]
+            keys[text, band + 1] = np.uint32(some)
+    return total
+
+
+def sketch(texts: list[bytes]) -> tuple[Any, Any, Any, Any]:
+    """Return the four fields of `text.sketches.SketchBatch` for encoded texts."""
+    count = len(texts)
+    bounds = np.fromiter(accumulate(map(len, texts), initial=0), np.int64, count + 1)
+    data = np.frombuffer(b"".join(texts), np.uint8)
+    hashes = np.empty(bounds[-1] // 2 + count + 1, np.uint64)
+    sizes = np.empty(count, np.uint32)
+    slots, keys = np.empty((count, _SLOTS), np.uint8), np.empty((count, _BANDS + 1), np.uint32)
+    total = _sketch(data, bounds, _IS_WORD, (hashes, sizes, slots, keys))
+    return hashes[:total].tobytes(), sizes.tobytes(), slots.tobytes(), keys.tobytes()
