@@ -20,6 +20,25 @@ FACTS = {
     "tasks_not_searched": ["humaneval HumanEval/53"],
 }
 
+COMPARED = {
+    "threshold": 0.7,
+    "keep": "first",
+    "records": 1200,
+    "equal": 31,
+    "comparisons": [
+        {
+            "compared": "samples",
+            "clusters": 41,
+            "removed": 57,
+            "candidate_pairs": 301,
+            "verified_pairs": 299,
+            "joined_pairs": 58,
+            "sizes": [{"from": 2, "to": 2, "clusters": 40}, {"from": 16, "to": 31, "clusters": 1}],
+            "largest": [{"kept": "code:<b>.py#L1/s[0]", "size": 18}, {"kept": "code:a|b.py#L1/s[0]", "size": 2}],
+        }
+    ],
+}
+
 
 def make_sample(i: int = 0, **changes: Any) -> Sample:
     """A row; `i` tells rows apart."""
@@ -93,7 +112,8 @@ def make_run(
     artifacts = []
     with RunFolder.locked(path) as folder:
         for stage, rejections in stages.items():
-            build = _builder(samples, rejections, part_rows, facts if stage in ("screened", "decontaminated") else None)
+            known = {"screened": facts, "decontaminated": facts, "distinct_rows": COMPARED}
+            build = _builder(samples, rejections, part_rows, known.get(stage))
             artifact, _ = folder.publish(stage, Sample, build, settings=stage, inputs=[])
             artifacts.append(artifact)
     artifacts.sort(key=lambda a: a.manifest.stage == "decontaminated")

@@ -127,10 +127,11 @@ class Writer(Generic[R]):
 
     def write_table(self, rows: pa.Table, rejections: list[Rejection]) -> None:
         """Publish the next part as `write`, for a stage that passes rows on as they are and need not look into them."""
-        assert rows.schema.names == schema_of(self.record).names, f"these are no {self.record.__name__} records"
+        schema = schema_of(self.record)
+        assert rows.schema.names == schema.names, f"these are no {self.record.__name__} records"
         name = _part_name(self.done)
         _write(self.folder / "rejected" / name, to_table(Rejection, rejections))
-        _write(self.folder / name, rows)
+        _write(self.folder / name, rows.cast(schema))  # Parquet has a name of its own for what a list holds
         self.done += 1
 
     def add_facts(self, facts: dict[str, Any]) -> None:

@@ -97,6 +97,15 @@ def test_the_funnel_shows_every_step_with_every_reason(tmp_path):
     assert "| published | 3 | rows |" in funnel
 
 
+def test_near_duplicates_are_counted_and_that_none_were_looked_for_is_said(tmp_path):
+    rejected = {"distinct_rows": reject("distinct_rows", "near_duplicate", 57)}
+    funnel = section(card_of(tmp_path, rejected=rejected), "From documents to rows")
+    assert "at least 0.7" in funnel
+    assert "of which the first was kept" in funnel
+    assert "| distinct\\_rows | samples | 1,200 | 31 | 41 | 57 | 40 of 2, 1 of 16–31 |" in funnel
+    assert "Near-duplicates were not looked for." in card_of(tmp_path / "none")
+
+
 def test_languages_are_shown_as_people_write_them_and_unknown_ones_as_they_are(tmp_path):
     samples = [make_sample(0), make_sample(1), make_sample(2, language="klingon")]
     content = section(card_of(tmp_path, samples), "What is in it")

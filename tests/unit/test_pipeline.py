@@ -1,6 +1,7 @@
 """The pipeline as a library call on tiny corpora: nothing, one file, a full last part; and what makes a stage stale."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,13 +9,16 @@ import pytest
 from magicoder import pipeline
 from magicoder.corpora.local_files import LocalFiles
 from magicoder.engines.local import Local
-from magicoder.errors import CorpusError, Interrupted
+from magicoder.errors import CorpusError, Interrupted, RecipeError
 from magicoder.llms.mock import Mock
 from magicoder.llms.replay import Replay
 from magicoder.pipeline import Result, Surroundings
 from magicoder.recipe import Recipe
+from magicoder.records import Document
+from magicoder.stages.deduplicate import Deduplication
 from magicoder.stages.documents import Documents
 from magicoder.stages.generate import Generate
+from magicoder.stages.seeds import Seeds
 from magicoder.store import RunFolder
 from magicoder.strategies.comment_pairs import CommentPairs
 from magicoder.strategies.oss_instruct import OssInstruct
@@ -99,11 +103,59 @@ def test_a_part_that_gives_no_seed_is_passed_through_every_stage(tmp_path: Path,
 
 def test_a_second_run_builds_nothing_and_a_touched_file_only_what_reads_files(tmp_path: Path, source: Path) -> None:
     write(source, "apple", "bread", "cider")
-    assert len(run(tmp_path, recipe(source))[1]) == 6
+    assert len(run(tmp_path, recipe(source))[1]) == 8
     assert run(tmp_path, recipe(source))[1] == []
     (source / "apple.py").touch()
     (source / "apple.py").write_text(FUNCTION.format(name="apple"))
     assert run(tmp_path, recipe(source))[1] == ["documents"]
+
+
+BODY = "".join(f"    total = total * {n} + offset_{n}\n" for n in range(40))
+LONG = 'def fold(total):\n    """Return the total, folded in {name}."""\n' + BODY + "    return total\n"
+
+
+@pytest.mark.parametrize("has_teacher", [True, False])
+def test_of_files_that_resemble_each_other_one_is_drawn_from(tmp_path: Path, source: Path, has_teacher: bool) -> None:
+    write(source, "apple")
+    for name in ("a", "b"):
+        (source / f"long_{name}.py").write_text(LONG.format(name=name))
+    given = {"strategy": OssInstruct(), "teacher": Mock()} if has_teacher else {}
+    result, built = run(tmp_path, recipe(source, **given))
+    assert built == [
+        *("documents", "distinct_files", "seeds", *(["distinct_seeds"] if has_teacher else []), "screened"),
+        *("samples", "cleaned", "distinct_rows", "decontaminated"),
+    ]
+    assert [str(row["id"]).partition("#")[0] for row in lines(result)] == ["code:apple.py", "code:long_a.py"]
+    (gone,) = RunFolder(tmp_path / "run").artifact("distinct_files", Document).rejections()  # type: ignore[union-attr]
+    assert (gone.id, gone.reason, json.loads(gone.detail)["of"]) == (
+        "code:long_b.py",
+        "near_duplicate",
+        "code:long_a.py",
+    )
+
+
+def test_seeds_that_are_equal_but_for_white_space_are_paid_for_once(tmp_path: Path, source: Path) -> None:
+    for name, text in (("a", "if ready: go(1)\n"), ("b", "if ready:  go( 1 )\n"), ("c", "if ready: go(2)\n")):
+        (source / f"{name}.py").write_text(text)
+    made = recipe(source, strategy=OssInstruct(), teacher=Mock(), documents=Documents(screens=()))
+    result, _ = run(tmp_path, made)
+    asked = next(count for count in result.summary.stages if count.stage == "samples")
+    assert asked.kept + asked.rejected == 2
+    everything = replace(made, deduplicate=Deduplication(seeds=False))
+    result, built = run(tmp_path, everything)
+    assert built[0] == "screened", "what came before is as it was"
+    asked = next(count for count in result.summary.stages if count.stage == "samples")
+    assert asked.kept + asked.rejected == 3
+    assert "distinct_seeds" not in [stage for stage, *_ in pipeline.progress_of(RunFolder(tmp_path / "run"))]
+
+
+def test_row_numbers_decide_the_originals_seeds_so_no_file_may_be_taken_out(tmp_path: Path, source: Path) -> None:
+    write(source, "apple")
+    exact = recipe(source, strategy=OssInstruct(), teacher=Mock(), seeds=Seeds(mode="exact"))
+    with pytest.raises(RecipeError, match="deduplicating documents changes them"):
+        run(tmp_path, exact)
+    built = run(tmp_path, replace(exact, deduplicate=Deduplication(documents=False, seeds=False, samples=False)))[1]
+    assert built == ["documents", "seeds", "screened", "samples", "cleaned", "decontaminated"]
 
 
 def test_evidence_names_the_file_as_it_is_called_now(tmp_path: Path, source: Path) -> None:
@@ -164,7 +216,7 @@ def test_looking_at_a_run_changes_nothing_in_it(tmp_path: Path, source: Path) ->
         run(tmp_path, recipe(source), stop=(tmp_path / "run" / "seeds.building").exists)
     before = sorted(tmp_path.rglob("*"))
     states = [state for _, state, _, _ in pipeline.progress_of(RunFolder(tmp_path / "run"))]
-    assert states[:3] == ["done", "interrupted", "-"]
+    assert states[:4] == ["done", "done", "interrupted", "-"]
     with RunFolder.locked(tmp_path / "run") as folder:
-        assert pipeline.progress_of(folder)[1][1] == "under way"
+        assert pipeline.progress_of(folder)[2][1] == "under way"
     assert sorted(tmp_path.rglob("*")) == before

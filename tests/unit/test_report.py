@@ -106,6 +106,24 @@ def test_the_page_says_what_each_step_kept_and_why_it_rejected(tmp_path):
     assert "3 samples kept, none rejected" in text
 
 
+def test_clusters_are_counted_and_the_largest_named(tmp_path):
+    rejected = {"distinct_rows": reject("distinct_rows", "near_duplicate", 57)}
+    html = page_of(tmp_path, rejected=rejected)
+    page = Page(html)
+    text = " ".join(page.text.split())
+    assert "Jaccard similarity of at least 0.7 make a cluster, and of each cluster the first stayed" in text
+    cells = re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", html.split('id="duplicates"')[1].split("</section>")[0])
+    row = cells.index("distinct_rows")
+    assert cells[row + 1 : row + 10] == [
+        "samples", "1,200", "31", "41", "57", "40 of 2, 1 of 16–31", "301", "299", "58"
+    ]  # fmt: skip
+    assert cells[-4:] == [
+        "<code>code:&lt;b&gt;.py#L1/s[0]</code>", "18", "<code>code:a|b.py#L1/s[0]</code>", "2"
+    ]  # fmt: skip
+    assert page.misnested == []
+    assert "Near-duplicates" not in Page(page_of(tmp_path / "none")).text, "nothing was compared"
+
+
 def test_a_reason_that_does_not_fit_is_counted(tmp_path):
     rejected = {"documents": [r for i in range(20) for r in reject("documents", f"reason_{i:02}", 20 - i)]}
     text = " ".join(Page(page_of(tmp_path, rejected=rejected)).text.split())

@@ -65,9 +65,9 @@ class Deduplication:
     `seeds` change what is drawn: `{documents: false, seeds: false, samples: false}`.
     """
 
-    documents: bool = False
-    seeds: bool = False
-    samples: bool = False
+    documents: bool = True
+    seeds: bool = True
+    samples: bool = True
     compare: tuple[str, ...] = ("samples",)
     threshold: float = 0.7
     keep: str = "first"
@@ -116,7 +116,7 @@ class Deduplicate:
                  characters, of equally long ones the first. Of equal texts the first one stays in any case.
 
     Two records are of one cluster if a chain of near-duplicates leads from one to the other. A rejection says which
-    record stays (`of`), which one it resembles (`nearest`) and how much (`similarity`).
+    record stays (`of`), which one it `resembles`, and how much (`similarity`).
     """
 
     compare: tuple[str, ...]
@@ -275,7 +275,7 @@ class _Found:
     def _described(
         self, name: str, clusters: Clusters, sizes: Counter[int], largest: list[tuple[int, int]]
     ) -> dict[str, Any]:
-        ranges: Counter[str] = Counter()
+        ranges: Counter[tuple[int, int]] = Counter()
         for size in sorted(sizes):
             ranges[_range(size)] += sizes[size]
         return {
@@ -285,7 +285,7 @@ class _Found:
             "candidate_pairs": clusters.candidate_pairs,
             "verified_pairs": clusters.verified_pairs,
             "joined_pairs": clusters.joined_pairs,
-            "sizes": dict(ranges),
+            "sizes": [{"from": low, "to": high, "clusters": count} for (low, high), count in ranges.items()],
             "largest": [{"kept": self._names[-kept], "size": size} for size, kept in largest],
         }
 
@@ -311,8 +311,8 @@ class _Found:
                 detail: dict[str, Any] = {"of": self._names[self._last(n)]}
                 if self._gone[n] >= _FIRST_COMPARISON:
                     number = self._gone[n] - _FIRST_COMPARISON
-                    nearest, similarity = self._clusters[number].nearest(n)
-                    detail |= {"nearest": self._names[nearest], "similarity": round(similarity, 4)}
+                    other, similarity = self._clusters[number].nearest(n)
+                    detail |= {"resembles": self._names[other], "similarity": round(similarity, 4)}
                     if len(self._stage.compare) > 1:
                         detail["compared"] = self._stage.compare[number]
                 reason = "duplicate" if self._gone[n] == _EQUAL else "near_duplicate"
@@ -325,12 +325,12 @@ class _Found:
         return n
 
 
-def _range(size: int) -> str:
-    """Return the range of sizes that one row of a table counts: 2, 3, 4–7, 8–15, …"""
+def _range(size: int) -> tuple[int, int]:
+    """Return the first and last of the sizes that are counted together: 2, 3, 4 to 7, 8 to 15, …"""
     if size < 4:
-        return str(size)
+        return size, size
     low = 1 << (size.bit_length() - 1)
-    return f"{low}–{2 * low - 1}"
+    return low, 2 * low - 1
 
 
 class _Names:

@@ -25,7 +25,7 @@ class Comparison:
     compared     what of them: texts, samples, instructions, responses
     clusters     of two records or more; `removed` is how many records of them did not stay
     equal        records removed because their text is that of another, white space aside; None if not looked for
-    sizes        how many clusters have so many records (`2`, `3`, `4–7`, …)
+    sizes        sizes of clusters (`2`, `3`, `4–7`, …) and how many have them
     largest      clusters, the largest first
     """
 
@@ -38,7 +38,7 @@ class Comparison:
     candidate_pairs: int
     verified_pairs: int
     joined_pairs: int
-    sizes: Mapping[str, int]
+    sizes: tuple[tuple[str, int], ...]
     largest: tuple[Large, ...]
 
 
@@ -79,6 +79,10 @@ def _comparison(stage: str, facts: Mapping[str, Any], number: int, found: Mappin
         candidate_pairs=int(found["candidate_pairs"]),
         verified_pairs=int(found["verified_pairs"]),
         joined_pairs=int(found["joined_pairs"]),
-        sizes=dict(found["sizes"]),
+        sizes=tuple((_range(entry["from"], entry["to"]), int(entry["clusters"])) for entry in found["sizes"]),
         largest=tuple(Large(kept=str(one["kept"]), size=int(one["size"])) for one in found["largest"]),
     )
+
+
+def _range(low: int, high: int) -> str:
+    return str(low) if low == high else f"{low}–{high}"
