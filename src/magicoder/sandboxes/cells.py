@@ -1,0 +1,129 @@
+"""Programs run in jails of the kernel's own on this machine: one a core, made once, with warm interpreters."""
+
+import hashlib
+import importlib.metadata
+import json
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from functools import cache
+from pathlib import Path
+
+from magicoder.errors import SandboxError
+from magicoder.protocols import NOT_IDENTITY, Runner
+from magicoder.sandboxes import _compilers, _ladder, _toolchains
+from magicoder.sandboxes._cell import Cell
+from magicoder.sandboxes._judging import CODEC
+from magicoder.sandboxes._ladder import Rung
+from magicoder.sandboxes._runner import Controller
+from magicoder.sandboxes._toolchains import Found
+from magicoder.sandboxes._verdicts import Verdicts
+from magicoder.sandboxes._workers import Workers
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cells:
+    """Jails made of namespaces, landlock, seccomp and limits, as many of these as the machine allows.
+
+    python        the interpreter that Python programs run in, with the packages of its environment; "" for this one
+    rung          how programs are kept apart (docs/sandbox.md): -1 for the best that works here, else exactly that
+                  one; 0, no isolation at all, is never chosen by itself
+    again         runs programs once more that timed out or ran out of memory according to the cache
+    """
+
+    python: str = ""
+    rung: int = field(default=-1, metadata=NOT_IDENTITY)
+    again: bool = field(default=False, metadata=NOT_IDENTITY)
+
+    @contextmanager
+    def open(self, workers: int = 1, cache: Path | None = None) -> Iterator[Runner]:
+        """See `protocols.Sandbox`. Nothing is started before there is a program that `cache` does not know.
+
+        Raises:
+            SandboxError: this machine cannot isolate programs as well as is asked for, `python` is no Python, or
+                `cache` cannot be used.
+        """
+        rung = _ladder.choose(None if self.rung < 0 else self.rung, python=self.python)
+        jails = Jails(rung=rung, python=self.python)
+        if self.python:
+            jails.find("python")
+        with ExitStack() as stack:
+            verdicts = None if cache is None else stack.enter_context(Verdicts.open(cache))
+            processes = Workers(jails, max(1, workers))
+            stack.callback(processes.close)
+            yield Controller(jails, processes, verdicts, rung.line, f"rung {rung.level}", again=self.again)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Jails:
+    """Makes the cells of the workers."""
+
+    rung: Rung
+    python: str = ""
+
+    @contextmanager
+    def open(self, languages: Sequence[str], cpu: int) -> Iterator[Cell]:
+        """Make a cell that shows the toolchains of `languages`."""
+        found = [self.find(language) for language in languages]
+        for one in found:
+            _compilers.prepare(one)
+        with Cell.open(
+            self.rung,
+            cpu,
+            python=self.python,
+            read_only=_toolchains.shown(languages),
+            proc=any(one.toolchain.proc for one in found),
+            codec=CODEC,
+        ) as cell:
+            yield cell
+
+    def find(self, language: str) -> Found:
+        """Look for a toolchain on this machine."""
+        found = _toolchains.find(language)
+        if language == "python" and self.python:
+            return replace(found, version=_environment(self.python)[0], missing="", install="")
+        return found
+
+    def identity(self, language: str) -> str:
+        """Return the version, for Python with a digest of what is installed beside it."""
+        if language != "python":
+            return self.find(language).version
+        version, packages = _environment(self.python)
+        return f"{version} {packages}"
+
+    def serves(self) -> bool:
+        """Warm compilers work here."""
+        return True
+
+
+_ASK = """
+import importlib.metadata, json, platform
+names = sorted({f"{d.name} {d.version}" for d in importlib.metadata.distributions()})
+print(json.dumps([platform.python_version(), names]))
+"""
+
+
+@cache
+def _environment(python: str) -> tuple[str, str]:
+    """Return the version of an interpreter and a digest of the packages in its environment.
+
+    Raises:
+        SandboxError: it is no Python.
+    """
+    if not python:
+        version = _toolchains.find("python").version
+        names = sorted({f"{d.name} {d.version}" for d in importlib.metadata.distributions()})
+    else:
+        try:
+            done = subprocess.run(  # noqa: S603 - the user's own choice
+                (python, "-c", _ASK), capture_output=True, text=True, timeout=60, check=True, stdin=subprocess.DEVNULL
+            )
+            number, names = json.loads(done.stdout)
+        except (OSError, subprocess.SubprocessError, ValueError) as e:
+            raise SandboxError(f"{python} is not a Python that runs programs: {e}") from e
+        version = f"python3 {number}"
+    return version, hashlib.blake2b("\n".join(names).encode(), digest_size=8).hexdigest()
+
+
+PLUGIN = Cells
