@@ -1,7 +1,6 @@
 """The seeds stage: what is drawn, what is rejected and why, and that nothing else decides it."""
 
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from magicoder.errors import RecipeError
 from magicoder.records import Document, Rejection, Seed
 from magicoder.stages.seeds import Seeds
 from magicoder.store import Artifact, RunFolder, Writer
+from magicoder.text.functions import Functions
 
 PYTHON = 'x = 1\n\n\ndef add(a, b):\n    """Return the sum of a and b, whatever they are."""\n    return a + b\n'
 
@@ -254,18 +254,47 @@ def test_functions_over_a_limit_are_rejected_by_their_own_ids(runs: Runs) -> Non
 def test_functions_that_begin_on_one_line_do_not_share_an_id(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
     from magicoder.text import syntax
 
-    functions = syntax.documented_functions
+    find = syntax.find_functions
 
-    def doubled(text: str, language: Any) -> list[Any]:
-        return [copy for f in functions(text, language) for copy in (f, replace(f, name="twin"))]
+    def doubled(text: str, language: Any, *, documented: bool) -> list[Any]:
+        return [found for found in find(text, language, documented=documented) for _ in range(2)]
 
-    monkeypatch.setattr(syntax, "documented_functions", doubled)
+    monkeypatch.setattr(syntax, "find_functions", doubled)
     seeds = runs(Seeds(), [document("a.py", PYTHON)], kind="function")
     assert [s.id for s in seeds] == ["repo@c0:a.py#L4"]
     assert reasons(seeds) == {"repo@c0:a.py#L4": "same_line"}
 
 
 # --- instructions ---
+
+
+def test_the_filters_on_functions_reject_with_reasons(runs: Runs) -> None:
+    text = 'import numpy\n\n\ndef mean(a):\n    """Mean."""\n    return numpy.mean(a)\n\n\n' + PYTHON
+    rows = [document("a.py", text), document("tests/b.py", PYTHON), document("c.py", "x = (\n")]
+    wanted = Functions(tests=False, dependencies="standard_library")
+    seeds = runs(Seeds(functions=wanted), rows, kind="function")
+    assert [s.text.split("(")[0] for s in seeds] == ["def add"]
+    assert reasons(seeds) == {
+        "repo@c0:a.py#L4": "needs_package",
+        "repo@c0:tests/b.py#L4": "test_function",
+        "repo@c0:c.py": "no_documented_function",
+    }
+    assert next(r.detail for r in seeds.rejections()) == "numpy"
+
+
+def test_functions_without_documentation_are_seeds_where_that_is_wanted(runs: Runs) -> None:
+    rows = [document("a.py", "def add(a, b):\n    return a + b\n"), document("b.py", "x = 1\n")]
+    assert len(list(runs(Seeds(), rows, kind="function"))) == 0
+    seeds = runs(Seeds(functions=Functions(documented=False)), rows, kind="function")
+    assert [s.id for s in seeds] == ["repo@c0:a.py#L1"]
+    assert reasons(seeds) == {"repo@c0:b.py": "no_function"}
+
+
+def test_a_documented_function_that_is_broken_is_told(runs: Runs) -> None:
+    text = "/** Adds. */\nint add(int a) { return ((a; }\n\n/** Sub. */\nint sub(int a) { return a - 1; }\n"
+    seeds = runs(Seeds(), [document("a.c", text, "c")], kind="function")
+    assert len(list(seeds)) == 1
+    assert reasons(seeds) == {"repo@c0:a.c#L2": "does_not_parse"}
 
 
 def test_an_instruction_is_the_whole_document(runs: Runs) -> None:

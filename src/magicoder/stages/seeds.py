@@ -22,6 +22,7 @@ from magicoder.records import Document, Rejection, Seed
 from magicoder.schema import schema_of, to_table
 from magicoder.store import Artifact, Writer, account, read_table
 from magicoder.summary import count_column
+from magicoder.text.functions import Functions
 from magicoder.text.permutation import permutation
 from magicoder.text.window_tables import window_table
 from magicoder.text.windows import ExactWindows, without_metadata
@@ -47,6 +48,7 @@ class Seeds:
     min_lines, max_lines         lines of a window, both included
     per_document                 windows of one document; they do not overlap
     max_functions_per_document   functions of one document, all if None
+    functions                    which functions, see `text.functions.Functions`
     quotas         most seeds of each language; `*` stands for each language not named. Without quotas every language
                    is wanted without limit; with quotas one that has none is not wanted
     strip_metadata   leave out the line of tags (`<reponame>…`) that starcoderdata puts before some files
@@ -62,6 +64,7 @@ class Seeds:
     max_lines: int = 15
     per_document: int = 1
     max_functions_per_document: int | None = None
+    functions: Functions = field(default_factory=Functions)
     quotas: dict[str, int] = field(default_factory=dict)
     strip_metadata: bool = False
     start_index: int = 0
@@ -353,30 +356,36 @@ def _draw_functions(
     settings: Seeds, document: Document, body: str, skipped: int, row: int
 ) -> tuple[list[Seed], list[Rejection]]:
     from magicoder.languages import get
-    from magicoder.text.syntax import documented_functions
+    from magicoder.text.functions import Screen
+    from magicoder.text.syntax import find_functions
 
     try:
         language = get(document.language)
     except MagicoderError as e:
         return [], [_rejection(document.id, document.language, "unknown_language", str(e))]
+    wanted = settings.functions
+    screen = Screen(wanted, language, name=document.language, path=document.path, text=body)
     seeds: dict[str, Seed] = {}
-    rejections = []
-    for f in documented_functions(body, language):
-        lines = (f.first_line + skipped, f.last_line + skipped)
-        seed = _seed(document, FUNCTION, f.text, lines=lines, raw_index=row)
+    rejections: dict[str, Rejection] = {}
+    for found in find_functions(body, language, documented=wanted.documented):
+        f = found.function
+        lines = (f.first_line + skipped, f.last_line + skipped) if f else (found.line + skipped,) * 2
+        seed = _seed(document, FUNCTION, f.text if f else "", lines=lines, raw_index=row)
+        reason, detail = screen.objection(found)
         if seed.id in seeds:
-            rejections.append(
-                _rejection(seed.id, document.language, "same_line", f"{f.name} begins on a line with another")
-            )
+            reason, detail = "same_line", "begins on a line with another"
+        if reason:
+            rejections.setdefault(seed.id, _rejection(seed.id, document.language, reason, detail))
         else:
             seeds[seed.id] = seed
-    if not seeds:
-        return [], [_rejection(document.id, document.language, "no_documented_function")]
+    if not seeds and not rejections:
+        reason = "no_documented_function" if wanted.documented else "no_function"
+        return [], [_rejection(document.id, document.language, reason)]
     chosen = set(
         heapq.nsmallest(settings.max_functions_per_document or len(seeds), seeds, partial(_priority, settings))
     )
-    rejections += [_rejection(i, document.language, "over_document_limit") for i in seeds if i not in chosen]
-    return [seed for seed in seeds.values() if seed.id in chosen], rejections
+    over = [_rejection(i, document.language, "over_document_limit") for i in seeds if i not in chosen]
+    return [seed for seed in seeds.values() if seed.id in chosen], [*rejections.values(), *over]
 
 
 # --- exact mode ---
