@@ -157,6 +157,33 @@ def reparse(folder: Path, as_json: bool, quiet: bool, **options: Any) -> None:
 
 @main.command()
 @click.argument("folder", metavar="RUN", type=click.Path(path_type=Path))
+@click.option("--data", envvar="MAGICODER_DATA", metavar="DIR", help="Folder with local benchmark files.")
+@about_work
+def verify(folder: Path, as_json: bool, quiet: bool, **options: Any) -> None:
+    """Run the solutions of RUN in a sandbox and write what came of it into its dataset.
+
+    Solutions run against their tests where they have some. Nothing is dropped unless the recipe says `verify: {mode:
+    drop}`, nobody is asked, and what was run before is not run again.
+    """
+    from magicoder import console, pipeline
+    from magicoder.records import Sample
+    from magicoder.summary import count_verdicts, failures
+
+    recipe, place, options = _as_before(folder, options)
+    with _working(place, options, quiet=quiet, verify=True) as (opened, around):
+        pipeline.run(recipe.with_verdicts(), opened, around)
+        verified = opened.artifact("verified", Sample)
+    assert verified is not None
+    counts, isolation = count_verdicts(verified), verified.manifest.facts["isolation"]
+    if as_json:
+        failed = [dict(zip(("id", "outcome", "detail"), f, strict=True)) for f in failures(verified)]
+        click.echo(_json({"isolation": isolation, "languages": counts, "not_passed": failed}))
+    else:
+        click.echo(console.verdict_text(counts, failures(verified), isolation))
+
+
+@main.command()
+@click.argument("folder", metavar="RUN", type=click.Path(path_type=Path))
 @prices
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def ledger(folder: Path, prices: Path | None, as_json: bool) -> None:
@@ -179,7 +206,13 @@ def _recipe(options: dict[str, Any]) -> "Recipe":
 
 
 def _run_again(folder: Path, options: dict[str, Any], *, as_json: bool, quiet: bool, **how: bool) -> None:
-    """Run what was run in `folder` before, from where it was run."""
+    """Run what was run in `folder` before."""
+    recipe, place, options = _as_before(folder, options)
+    _run(recipe, place, options, as_json=as_json, quiet=quiet, **how)
+
+
+def _as_before(folder: Path, options: dict[str, Any]) -> "tuple[Recipe, Path, dict[str, Any]]":
+    """Go to where `folder` was run from; return its recipe, its place, and the options as seen from there."""
     from magicoder.pipeline import cwd_of, recipe_of
 
     opened = _open(folder)
@@ -189,7 +222,7 @@ def _run_again(folder: Path, options: dict[str, Any], *, as_json: bool, quiet: b
     place = folder.absolute()
     if cwd.is_dir():
         os.chdir(cwd)
-    _run(recipe, place, {**options, **given, "data": data}, as_json=as_json, quiet=quiet, **how)
+    return recipe, place, {**options, **given, "data": data}
 
 
 def _run(recipe: "Recipe", place: Path, options: dict[str, Any], *, as_json: bool, quiet: bool, **how: bool) -> None:
@@ -229,6 +262,7 @@ def _working(
                     data=options["data"],
                     prices=options.get("prices"),
                     budget_usd=options.get("budget"),
+                    workers=options["workers"] or _cores(),
                     watcher=watch,
                     stop=_stop_on_signals(),
                     **how,

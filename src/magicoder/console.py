@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from magicoder.store import Progress, Silent
-from magicoder.summary import StageCount, Summary
+from magicoder.summary import StageCount, Summary, VerdictCount
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -154,6 +154,30 @@ def _result(count: StageCount) -> str:
         more = f", {len(count.reasons) - 3} more reasons" if len(count.reasons) > 3 else ""
         text += "  (" + ", ".join(f"{reason} {number:,}" for reason, number in top) + more + ")"
     return text
+
+
+def verdict_text(counts: list[VerdictCount], failed: Iterable[tuple[str, str, str]], isolation: str) -> str:
+    """Return what came of the programs by language, and the first of those that did not pass."""
+    if not counts:
+        return "No rows: nothing was run."
+    outcomes = list(counts[-1].outcomes)
+    rows = [
+        (
+            count.language or "all",
+            count.rows,
+            *(count.outcomes.get(outcome, 0) or "" for outcome in outcomes),
+            "" if count.strength is None else f"{count.strength:.2f}",
+        )
+        for count in counts
+    ]
+    checked = ", ".join(f"{name} {number:,}" for name, number in counts[-1].checked.items())
+    lines = [table(["language", "rows", *outcomes, "test strength"], rows), ""]
+    lines += [f"Rests on {checked}." if checked else "Nothing could be run.", f"Isolation: {isolation}"]
+    shown = list(itertools.islice(failed, 21))
+    if shown:
+        lines += ["", "Not passed:", *(f"  {i}  {outcome}  {detail}".rstrip() for i, outcome, detail in shown[:20])]
+        lines += ["  … (all of them: --json)"] if len(shown) > 20 else []
+    return "\n".join(lines)
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

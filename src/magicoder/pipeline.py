@@ -30,6 +30,7 @@ from magicoder.records import Document, Prompt, RawDocument, Sample, Seed
 from magicoder.stages.choose import Choose
 from magicoder.stages.deduplicate import Deduplicate
 from magicoder.stages.generate import Desk
+from magicoder.stages.verify import measurements
 from magicoder.store import Artifact, Manifest, Progress, RunFolder, Silent, Writer
 from magicoder.summary import StageCount, Summary, count_column, count_stage, sum_column, sum_rejected
 from magicoder.web import report
@@ -369,7 +370,13 @@ def _finish(line: Line, rows: Artifact[Sample]) -> Result:
     screened = [a for a in artifacts if a.manifest.stage in ("screened", "decontaminated")]
     dataset, _ = folder.publish_folder(
         "dataset",
-        lambda place: recipe.export.run(rows, place, summary, (r for a in screened for r in a.rejections())),
+        lambda place: recipe.export.run(
+            rows,
+            place,
+            summary,
+            (r for a in screened for r in a.rejections()),
+            measured=measurements(folder.path / "verified"),
+        ),
         settings=[recipe.export, recipe.name],
         # What was rejected is published too, and no content digest covers it: the keys say what it was made from.
         inputs=[rows.manifest.content, digest(summary), *(a.manifest.key for a in screened)],

@@ -1,6 +1,7 @@
 """What a run came to, as figures: read from manifests and rejections, shown by the card, the report and the CLI."""
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,9 +56,68 @@ def count_stage(artifact: Artifact[Any], unit: str) -> StageCount:
         unit=unit,
         kept=artifact.manifest.rows,
         rejected=artifact.manifest.rejected,
-        reasons=dict(sorted(reasons.items(), key=lambda item: (-item[1], item[0]))),
+        reasons=_sorted(reasons),
         facts=artifact.manifest.facts,
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerdictCount:
+    """What came of the programs of one language, rejected rows included.
+
+    outcomes    most frequent first; `no_code` where nothing could be run
+    checked     likewise, what the outcomes of kept rows rest on
+    strength    mean share of faults that the tests noticed, None where none were put in
+    """
+
+    language: str
+    rows: int
+    outcomes: dict[str, int]
+    checked: dict[str, int]
+    strength: float | None
+
+
+def count_verdicts(artifact: Artifact[Any]) -> list[VerdictCount]:
+    """Count what the stage `verify` found, by language, all languages together last (its name is "")."""
+    outcomes: dict[str, Counter[str]] = {}
+    checked: dict[str, Counter[str]] = {}
+    strengths: dict[str, list[float]] = {}
+    for name in artifact.manifest.parts:
+        rows = read_table(artifact.folder / name, ["language", "outcome", "checked", "test_strength"]).to_pylist()
+        for row in rows:
+            for key in (row["language"], ""):
+                outcomes.setdefault(key, Counter())[row["outcome"] or "no_code"] += 1
+                checked.setdefault(key, Counter())[row["checked"]] += 1
+                if row["test_strength"] is not None:
+                    strengths.setdefault(key, []).append(row["test_strength"])
+        for row in read_table(artifact.folder / "rejected" / name, ["language", "reason"]).to_pylist():
+            for key in (row["language"], ""):
+                outcomes.setdefault(key, Counter())[row["reason"]] += 1
+    return [
+        VerdictCount(
+            language=key,
+            rows=outcomes[key].total(),
+            outcomes=_sorted(outcomes[key]),
+            checked=_sorted(Counter({k: n for k, n in checked.get(key, Counter()).items() if k})),
+            strength=sum(strengths[key]) / len(strengths[key]) if key in strengths else None,
+        )
+        for key in [*sorted(k for k in outcomes if k), *([""] if outcomes else [])]
+    ]
+
+
+def failures(artifact: Artifact[Any]) -> Iterator[tuple[str, str, str]]:
+    """Yield id, outcome and detail of what did not pass in the stage `verify`, rejected or not."""
+    for index, name in enumerate(artifact.manifest.parts):
+        columns = ["id", "outcome", "outcome_detail"]
+        for row in read_table(artifact.folder / name, columns).to_pylist():
+            if row["outcome"] not in ("", "passed", "toolchain_missing"):
+                yield row["id"], row["outcome"], row["outcome_detail"]
+        for gone in artifact.rejections_of_part(index):
+            yield gone.id, gone.reason, gone.detail
+
+
+def _sorted(counts: Counter[str]) -> dict[str, int]:
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 
 def count_column(artifact: Artifact[Any], column: str) -> dict[str, int]:
@@ -65,7 +125,7 @@ def count_column(artifact: Artifact[Any], column: str) -> dict[str, int]:
     counts: Counter[str] = Counter()
     for name in artifact.manifest.parts:
         counts.update(_values(artifact.folder / name, column))
-    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+    return _sorted(counts)
 
 
 def sum_column(artifact: Artifact[Any], column: str) -> int:

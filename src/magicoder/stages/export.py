@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from magicoder.errors import RecipeError, StoreError
 from magicoder.plugins import load, names, suggest
 from magicoder.plugins import summary as plugin_note
-from magicoder.records import Rejection, Sample
+from magicoder.records import Measurement, Rejection, Sample
 from magicoder.schema import schema_of, to_table
 from magicoder.store import Artifact, Progress, Silent, explained
 from magicoder.summary import Summary
@@ -43,11 +43,14 @@ class Export:
     shard_rows           rows of a Parquet file
     instruction_prefix   put before a problem of `oss_instruct` in the forms `messages` and `instruction`, as the
                          original does when it prepares its data for training
+    measurements         also write what each row's program took (`measurements.jsonl`); the figures are those of the
+                         run that first measured them, so that the folder is no longer the same on every machine
     """
 
     formats: tuple[str, ...] = ("parquet", "original", "messages", "instruction")
     shard_rows: int = 50_000
     instruction_prefix: str = "Write a solution to the following coding problem:\n"
+    measurements: bool = False
 
     def __post_init__(self) -> None:
         for name in self.formats:
@@ -67,11 +70,14 @@ class Export:
         folder: Path,
         summary: Summary,
         evidence: Iterable[Rejection],
+        *,
+        measured: Iterable[Measurement] = (),
         progress: Progress | None = None,
     ) -> None:
         """Write the dataset into the empty `folder`, in memory that does not grow with the number of rows.
 
         evidence         what decontamination rejected; the details are JSON text
+        measured         what programs took, of these rows and perhaps of others
 
         Raises:
             StoreError: a row does not say where its seed is from, or the disk is full or read-only.
@@ -90,6 +96,8 @@ class Export:
             _write_text(folder / "recipe.yaml", summary.recipe.rstrip("\n") + "\n")
             _write_evidence(folder / "decontamination.json", summary, card.decontamination, evidence)
             statistics = _statistics(summary, figures, attribution.licenses())
+            if self.measurements:
+                _write_measurements(folder / "measurements.jsonl", samples, measured)
             _write_text(folder / "stats.json", orjson.dumps(statistics, option=orjson.OPT_INDENT_2).decode() + "\n")
             _write_checksums(folder)
 
@@ -313,6 +321,16 @@ def _write_evidence(path: Path, summary: Summary, checked: Decontamination, evid
             f.write(separator + orjson.dumps(match | {"evidence": evidence_of(r.detail)}))
             separator = b",\n    "
         f.write(b"\n  ]\n}\n" if separator.startswith(b",") else b"]\n}\n")
+
+
+def _write_measurements(path: Path, samples: Iterable[Sample], measured: Iterable[Measurement]) -> None:
+    """Write what the programs of the rows took, in the rows' order; both come in the order of the stage."""
+    figures = iter(measured)
+    with path.open("wb") as f:
+        for row in samples:
+            if row.outcome:
+                figure = next(figure for figure in figures if figure.id == row.id)
+                f.write(orjson.dumps(asdict(figure), option=orjson.OPT_APPEND_NEWLINE))
 
 
 def _write_checksums(folder: Path) -> None:

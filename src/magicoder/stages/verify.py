@@ -8,7 +8,6 @@ the share of them that the tests notice. A mutant that does not compile does not
 original cannot be told from one that the tests miss, so the figure is a lower bound.
 """
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache
@@ -24,6 +23,7 @@ from magicoder.protocols import Runner
 from magicoder.records import Limits, Measurement, Outcome, Program, Rejection, Sample, Verdict
 from magicoder.schema import to_table
 from magicoder.store import Artifact, Writer, account, read_table, replacing
+from magicoder.text.feedback import one_line
 from magicoder.text.mutants import mutants
 from magicoder.text.programs import Check, Code, check_of, code_of
 
@@ -38,8 +38,6 @@ _MUTANT_S: Final = 2.0
 """Processor seconds of a mutant whose original took less than `_QUICK_S`: faults like to make loops that never end."""
 _TOGETHER: Final = 256
 """Rows whose mutants are in memory at a time."""
-_ADDRESS = re.compile(r"\b0x[0-9a-fA-F]{6,}\b")
-_DETAIL: Final = 300
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -207,11 +205,6 @@ def _labelled(row: Sample, check: Check | None, verdict: Verdict | None) -> Samp
         mutants=0,
         test_strength=None,
     )
-
-
-def one_line(detail: str) -> str:
-    """Return a verdict's detail without what differs from run to run: addresses, and all but its first line."""
-    return _ADDRESS.sub("0x…", detail.strip().split("\n")[0])[:_DETAIL]
 
 
 @cache

@@ -4,13 +4,15 @@ import random
 import re
 from collections.abc import Generator
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from magicoder.errors import RecipeError, Unusable
 from magicoder.fingerprint import number
 from magicoder.plugins import suggest
-from magicoder.records import Completion, Message, Prompt, Sample, Seed
+from magicoder.records import Message, Program, Prompt, Sample, Seed
+from magicoder.strategies._tests import Trials, tried
 from magicoder.text import sections
+from magicoder.text.agreement import BANDS
 
 SYSTEM = "You are exceptionally skilled at crafting high-quality programming problems and offering precise solutions."
 """The paper's system prompt (appendix; the original's `generate_data.py`)."""
@@ -55,6 +57,13 @@ class OssInstruct:
     seeding            `by_id`: the request's seed comes from the snippet's id, so that a corpus that grows changes
                        no request; `by_index`: `random_seed` plus the snippet's index, as the original does
     random_seed        from which the requests' seeds are derived
+    tests              `asserts`: a second turn asks for tests of the solution; `none`
+    test_count         how many checks are asked for
+    solutions          how many solutions of each problem are asked for; with more than one, which needs tests, each is
+                       run against the tests of all, and the one that most agree with becomes the response
+    solution_temperature   of those after the first, which have to differ
+    bands              what the sample's `difficulty` says: `kodcode` or `rstar_coder` (`text/agreement.py`)
+    repair             how often a solution that fails is given back with the error; all turns are kept
     """
 
     name: ClassVar[str] = "oss_instruct"
@@ -67,15 +76,32 @@ class OssInstruct:
     parsing: str = "tolerant"
     seeding: str = "by_id"
     random_seed: int = 976
+    tests: str = "none"
+    test_count: int = 8
+    solutions: int = 1
+    solution_temperature: float = 0.8
+    bands: str = "kodcode"
+    repair: int = 0
 
     def __post_init__(self) -> None:
         _one_of("parsing", self.parsing, ["original", "tolerant"])
         _one_of("seeding", self.seeding, ["by_id", "by_index"])
         if self.max_tokens < 1:
             raise RecipeError(f"oss_instruct: max_tokens is {self.max_tokens}; an answer needs at least 1")
+        _one_of("tests", self.tests, ["none", "asserts"])
+        _one_of("bands", self.bands, list(BANDS))
+        for name, least in (("test_count", 1), ("solutions", 1), ("repair", 0)):
+            if getattr(self, name) < least:
+                raise RecipeError(f"oss_instruct: {name} is {getattr(self, name)}; it must be at least {least}")
+        if self.solutions > 1 and self.tests == "none":
+            raise RecipeError("oss_instruct: several solutions are told apart by tests; add `tests: asserts`")
 
-    def write(self, seed: Seed, rng: random.Random) -> Generator[Prompt, Completion, list[Sample]]:  # noqa: ARG002 - part of the protocol
-        """Ask once, take the answer apart, return one sample.
+    def write(
+        self,
+        seed: Seed,
+        rng: random.Random,  # noqa: ARG002 - part of the protocol
+    ) -> Generator[Prompt | tuple[Program, ...], Any, list[Sample]]:
+        """Ask once, take the answer apart, ask for tests and more if that is wanted, return one sample.
 
         Raises:
             Unusable: prompt_too_long, truncated, filtered, unfinished, empty_answer, refused, unparsed, empty_problem
@@ -85,16 +111,33 @@ class OssInstruct:
         answer = completion.texts[0] if completion.texts else ""
         _check_end(completion.finish_reasons[0] if completion.finish_reasons else "", answer)
         parsed = self.parse(answer)
-        return [
-            Sample.from_seed(
-                seed,
-                strategy=self.name,
-                instruction=parsed.problem,
-                response=parsed.solution,
-                parser=parsed.parser,
-                completion=completion,
-            )
-        ]
+        sample = Sample.from_seed(
+            seed,
+            strategy=self.name,
+            instruction=parsed.problem,
+            response=parsed.solution,
+            parser=parsed.parser,
+            completion=completion,
+        )
+        trials = self.trials()
+        if trials.are_wanted:
+            found = yield from tried(trials, seed, parsed.problem, parsed.solution)
+            sample = found.put_into(sample)
+        return [sample]
+
+    def trials(self) -> Trials:
+        """Return what is asked for beyond problem and solution."""
+        return Trials(
+            system=SYSTEM,
+            tests=self.tests,
+            test_count=self.test_count,
+            solutions=self.solutions,
+            solution_temperature=self.solution_temperature,
+            bands=self.bands,
+            repair=self.repair,
+            max_tokens=self.max_tokens,
+            random_seed=self.random_seed,
+        )
 
     def prompt(self, seed: Seed) -> Prompt:
         """Return the request for `seed`.
