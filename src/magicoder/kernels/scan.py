@@ -1,18 +1,19 @@
-"""Which of many texts hold one of many patterns, ASCII case aside: windows of the patterns looked up at every eighth byte.
+"""Which of many texts hold one of many patterns, ASCII case aside, by windows looked up at every eighth byte.
 
 Of each pattern eight windows are kept, one for each remainder of its place by eight, the rarest there is. Wherever the
 pattern stands in a text, one of them then begins at a multiple of eight, so looking up those places misses nothing; a
 pattern whose window is found is compared byte by byte, so nothing else is found. Hashing goes eight bytes at a time
 (SWAR) and in vectors, and the bit table lets few places through: the time hardly grows with the number of patterns.
 
-Plain counterpart: `text.substrings.Automaton.first`.
+Plain counterpart: `text.substrings.Automaton.first`. Compiling takes about a second and a half, once for each version
+and machine.
 """
 
 from collections.abc import Sequence
 from typing import Any, Final
 
-import numba
 import numpy as np
+from numba import boolean, int32, int64, njit, types, uint8, uint16, uint64, void
 
 WINDOW: Final = 11
 """Bytes in a window: two words of eight that overlap; of patterns below `LONG` eight, and at every fourth place."""
@@ -35,30 +36,26 @@ _HIGH: Final = np.uint64(0x8080808080808080)
 _FROM_A: Final = np.uint64(_ONES * (0x80 - 0x41))
 _BEYOND_Z: Final = np.uint64(_ONES * (0x80 - 0x5B))
 
-_COMPILE: Final = {"nogil": True, "cache": True, "error_model": "numpy"}
+_BYTES = types.Array(uint8, 1, "C", readonly=True)
+_WORDS = types.Array(uint64, 1, "C", readonly=True, aligned=False)
 
 
-def _fold(x: Any) -> Any:
+@njit(uint64(uint64), inline="always", cache=True)
+def _fold(x):  # type: ignore[no-untyped-def]
     """Lower the ASCII letters of eight packed bytes; every other byte stays."""
     low = x & ~_HIGH
     capital = (low + _FROM_A) & ~(low + _BEYOND_Z) & ~x & _HIGH
     return x | (capital >> np.uint64(2))
 
 
-_fold = numba.njit(["uint64(uint64)"], inline="always", **_COMPILE)(_fold)
-
-
-def _hashes(a: Any, b: Any, found: Any) -> None:
+@njit(void(_WORDS, _WORDS, uint64[::1]), nogil=True, cache=True, error_model="numpy")
+def _hashes(a, b, found):  # type: ignore[no-untyped-def]
     for i in range(a.shape[0]):
         found[i] = _fold(a[i]) * _A + _fold(b[i]) * _B
 
 
-_WORDS = numba.types.Array(numba.uint64, 1, "C", readonly=True, aligned=False)
-_BYTES = numba.types.Array(numba.uint8, 1, "C", readonly=True)
-_hashes = numba.njit([numba.void(_WORDS, _WORDS, numba.uint64[::1])], **_COMPILE)(_hashes)
-
-
-def _near(hashes: Any, count: int, shift: Any, table: Any, places: Any) -> int:
+@njit(int64(uint64[::1], int64, uint64, uint64[::1], int64[::1]), nogil=True, cache=True, error_model="numpy")
+def _near(hashes, count, shift, table, places):  # type: ignore[no-untyped-def]
     """Put the numbers of the hashes whose bit is set into `places`; return how many."""
     found = np.uint64(0)
     for i in range(np.uint64(count)):
@@ -68,12 +65,8 @@ def _near(hashes: Any, count: int, shift: Any, table: Any, places: Any) -> int:
     return np.int64(found)
 
 
-_near = numba.njit(
-    [numba.int64(numba.uint64[::1], numba.int64, numba.uint64, numba.uint64[::1], numba.int64[::1])], **_COMPILE
-)(_near)
-
-
-def _equal(data: Any, start: int, patterns: Any, low: int, high: int) -> bool:
+@njit(boolean(_BYTES, int64, _BYTES, int64, int64), nogil=True, cache=True)
+def _equal(data, start, patterns, low, high):  # type: ignore[no-untyped-def]
     for i in range(high - low):
         byte = data[start + i]
         if np.uint8(byte - 65) < 26:
@@ -83,13 +76,16 @@ def _equal(data: Any, start: int, patterns: Any, low: int, high: int) -> bool:
     return True
 
 
-_equal = numba.njit([numba.boolean(_BYTES, numba.int64, _BYTES, numba.int64, numba.int64)], **_COMPILE)(_equal)
-
-
-def _scan(
-    a: Any, b: Any, base: int, data: Any, starts: Any, shift: Any, table: Any, slot_shift: Any, keys: Any, heads: Any,
-    entries: Any, patterns: Any, bounds: Any, best: Any,
-) -> None:  # fmt: skip
+@njit(
+    void(
+        _WORDS, _WORDS, int64, _BYTES, int64[::1], uint64, uint64[::1], uint64, uint64[::1], int32[::1], int32[:, ::1],
+        _BYTES, int64[::1], int32[::1],
+    ),
+    nogil=True, cache=True, error_model="numpy",
+)  # fmt: skip
+def _scan(  # type: ignore[no-untyped-def]  # noqa: PLR0917 - a kernel takes its arrays one by one
+    a, b, base, data, starts, shift, table, slot_shift, keys, heads, entries, patterns, bounds, best
+):
     """Lower `best` of each text to the lowest pattern that one of the windows at `base`, `base + 8` … leads to."""
     hashes, places = np.empty(_CHUNK, np.uint64), np.empty(_CHUNK + 1, np.int64)
     text, mask = 0, heads.shape[0] - 1
@@ -109,39 +105,16 @@ def _scan(
                 text += 1
             while entry >= 0:
                 pattern = entries[entry, 0]
-                if pattern < best[text]:
-                    start = place - entries[entry, 1]
-                    low, high = bounds[pattern], bounds[pattern + 1]
-                    if start >= starts[text] and start + high - low <= starts[text + 1]:
-                        if _equal(data, start, patterns, low, high):
-                            best[text] = pattern
+                start = place - entries[entry, 1]
+                low, high = bounds[pattern], bounds[pattern + 1]
+                within = start >= starts[text] and start + high - low <= starts[text + 1]
+                if pattern < best[text] and within and _equal(data, start, patterns, low, high):
+                    best[text] = pattern
                 entry = entries[entry, 2]
 
 
-_scan = numba.njit(
-    [
-        numba.void(
-            _WORDS,
-            _WORDS,
-            numba.int64,
-            _BYTES,
-            numba.int64[::1],
-            numba.uint64,
-            numba.uint64[::1],
-            numba.uint64,
-            numba.uint64[::1],
-            numba.int32[::1],
-            numba.int32[:, ::1],
-            _BYTES,
-            numba.int64[::1],
-            numba.int32[::1],
-        )  # fmt: skip
-    ],
-    **_COMPILE,
-)(_scan)
-
-
-def _hash_at(patterns: Any, place: int, gap: int) -> Any:
+@njit(uint64(_BYTES, int64, int64), inline="always", cache=True)
+def _hash_at(patterns, place, gap):  # type: ignore[no-untyped-def]
     a, b = np.uint64(0), np.uint64(0)
     for i in range(8):
         a |= np.uint64(patterns[place + i]) << np.uint64(8 * i)
@@ -149,22 +122,20 @@ def _hash_at(patterns: Any, place: int, gap: int) -> Any:
     return _fold(a) * _A + _fold(b) * _B
 
 
-_hash_at = numba.njit([numba.uint64(_BYTES, numba.int64, numba.int64)], **_COMPILE)(_hash_at)
-
-
-def _count(data: Any, gap: int, counts: Any) -> None:
+@njit(void(_BYTES, int64, uint16[::1]), nogil=True, cache=True)
+def _count(data, gap, counts):  # type: ignore[no-untyped-def]
     for place in range(data.shape[0] - 8 - gap + 1):
         slot = np.int64(_hash_at(data, place, gap) >> np.uint64(64 - _COUNT_BITS))
         if counts[slot] < 65535:
             counts[slot] += 1
 
 
-_count = numba.njit([numba.void(_BYTES, numba.int64, numba.uint16[::1])], **_COMPILE)(_count)
-
-
-def _choose(
-    patterns: Any, bounds: Any, chosen: Any, gap: int, stride: int, counts: Any, keys: Any, entries: Any
-) -> None:
+@njit(
+    void(_BYTES, int64[::1], int64[::1], int64, int64, uint16[::1], uint64[::1], int32[:, ::1]), nogil=True, cache=True
+)
+def _choose(  # type: ignore[no-untyped-def]  # noqa: PLR0917 - a kernel takes its arrays one by one
+    patterns, bounds, chosen, gap, stride, counts, keys, entries
+):
     """Choose the windows of the patterns `chosen`: for each remainder the rarest; all must be long enough."""
     entry = 0
     for n in range(chosen.shape[0]):
@@ -183,24 +154,11 @@ def _choose(
             entry += 1
 
 
-_choose = numba.njit(
-    [
-        numba.void(
-            _BYTES,
-            numba.int64[::1],
-            numba.int64[::1],
-            numba.int64,
-            numba.int64,
-            numba.uint16[::1],
-            numba.uint64[::1],
-            numba.int32[:, ::1],
-        )  # fmt: skip
-    ],
-    **_COMPILE,
-)(_choose)
-
-
-def _place(hashes: Any, entries: Any, shift: Any, table: Any, slot_shift: Any, keys: Any, heads: Any) -> None:
+@njit(void(uint64[::1], int32[:, ::1], uint64, uint64[::1], uint64, uint64[::1], int32[::1]), nogil=True, cache=True)
+def _place(  # type: ignore[no-untyped-def]  # noqa: PLR0917 - a kernel takes its arrays one by one
+    hashes, entries, shift, table, slot_shift, keys, heads
+):
+    """Put the windows into the tables, those with equal hashes in a list."""
     mask = heads.shape[0] - 1
     for entry in range(hashes.shape[0]):
         key = hashes[entry]
@@ -214,26 +172,10 @@ def _place(hashes: Any, entries: Any, shift: Any, table: Any, slot_shift: Any, k
         heads[slot] = entry
 
 
-_place = numba.njit(
-    [
-        numba.void(
-            numba.uint64[::1],
-            numba.int32[:, ::1],
-            numba.uint64,
-            numba.uint64[::1],
-            numba.uint64,
-            numba.uint64[::1],
-            numba.int32[::1],
-        )  # fmt: skip
-    ],
-    **_COMPILE,
-)(_place)
-
-
 class _Class:
     """Patterns of like length, with the windows by which they are found."""
 
-    def __init__(self, patterns: Any, bounds: Any, chosen: Any, gap: int, stride: int, sample: Any) -> None:
+    def __init__(self, patterns: Any, bounds: Any, chosen: Any, *, gap: int, stride: int, sample: Any) -> None:
         self._patterns, self._bounds, self._gap, self._stride = patterns, bounds, gap, stride
         counts = np.zeros(1 << _COUNT_BITS, np.uint16)
         _count(patterns, gap, counts)
@@ -277,7 +219,7 @@ class Scan:
         joined = np.frombuffer(b"".join(patterns), np.uint8)
         known = np.frombuffer(sample, np.uint8)
         self._classes = [
-            _Class(joined, bounds, chosen, gap, stride, known)
+            _Class(joined, bounds, chosen, gap=gap, stride=stride, sample=known)
             for chosen, gap, stride in (
                 (np.flatnonzero(lengths >= LONG), 3, 8),
                 (np.flatnonzero((lengths < LONG) & (lengths >= SHORTEST)), 0, 4),

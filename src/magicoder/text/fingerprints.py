@@ -8,8 +8,9 @@ The hashing of windows runs on Arrow's kernels over whole batches: no text is lo
 
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from hashlib import blake2b
 from itertools import accumulate, pairwise
 from typing import Any, Final, NamedTuple, Protocol
@@ -31,16 +32,20 @@ _CHUNK: Final = 1 << 17
 _BASES: Final = {32: 0x9E3779B1, 64: 0x9E3779B97F4A7C15}
 
 
-class Stream(Protocol):
-    """A record in the form in which a layer compares: values, and digests of parts of it."""
+class Parts(Protocol):
+    """A record in the form in which a layer compares, of which parts can be had."""
+
+    def strong(self, start: int, length: int) -> bytes:
+        """Return the digest, of 16 bytes, of `length` values from `start` on."""
+        ...
+
+
+class Stream(Parts, Protocol):
+    """The same with all of its values."""
 
     @property
     def values(self) -> bytes:
         """The values, each of a byte or each of four."""
-        ...
-
-    def strong(self, start: int, length: int) -> bytes:
-        """Return the digest, of 16 bytes, of `length` values from `start` on."""
         ...
 
 
@@ -158,17 +163,40 @@ class Marks:
 
     def first(self, streams: Sequence[Stream]) -> list[Match | None]:
         """Return for each stream the match of the lowest number, at its first place."""
-        best: list[Match | None] = [None] * len(streams)
         starts = [0, *accumulate(len(s.values) // self._width for s in streams)]
-        for place, window in self._places(b"".join(s.values for s in streams)):
+        return self._judge(self._places(b"".join(s.values for s in streams)), starts, streams.__getitem__)
+
+    def first_compiled(self, values: Any, starts: Any, stream: Callable[[int], Parts]) -> list[Match | None]:
+        """Return the same of streams that are given as one array, of uint8 or uint32. Needs numba.
+
+        starts   where each stream begins, and behind the last where it ends
+        stream   gives the parts of a stream by its number; is asked where a window is found
+        """
+        if self._n != WINDOW:  # made for texts of fewer letters
+            return self._judge(self._places(values.tobytes()), starts.tolist(), stream)
+        places = zip(*self._known.windows(values), strict=True)
+        return self._judge(places, starts.tolist(), stream)
+
+    @cached_property
+    def _known(self) -> Any:
+        from magicoder.kernels.fingerprints import Known
+
+        return Known(self._by_window)
+
+    def _judge(
+        self, places: Iterable[tuple[int, int]], starts: Sequence[int], stream: Callable[[int], Parts]
+    ) -> list[Match | None]:
+        """Return the first match of each stream; `places` are where known windows begin in all of them, in order."""
+        best: list[Match | None] = [None] * (len(starts) - 1)
+        for place, window in places:
             index = bisect_right(starts, place) - 1
-            stream, size = streams[index], starts[index + 1] - starts[index]
+            size = starts[index + 1] - starts[index]
             for number, mark in self._by_window[window]:
                 start = place - starts[index] - mark.offset
                 known = best[index]
                 if known is not None and known.pattern <= number:
                     continue
-                if 0 <= start <= size - mark.length and stream.strong(start, mark.length) == mark.strong:
+                if 0 <= start <= size - mark.length and stream(index).strong(start, mark.length) == mark.strong:
                     best[index] = Match(number, start)
         return best
 

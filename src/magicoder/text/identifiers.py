@@ -10,10 +10,14 @@ they are what a scan runs over. Its *canonical* form numbers names by first use 
 """
 
 import re
+import sys
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from hashlib import blake2b
+from itertools import islice
+from typing import Any
 from zlib import crc32
 
 _TEXT = r"""(?:"[^"\\\n]*(?:\\.[^"\\\n]*)*"|'[^'\\\n]*(?:\\.[^'\\\n]*)*')"""
@@ -98,6 +102,56 @@ def place(text: str, start: int, length: int) -> tuple[int, int]:
     """Return the first and the last index, exclusive, of `length` tokens of the code of `text` from `start` on."""
     spans = [m.span() for m in _TOKEN.finditer(text) if any(_form(m.group()))][start : start + length]
     return spans[0][0], spans[-1][1]
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """The tokens of a text without its comments, each by the byte where it begins; lexed where a part is asked for."""
+
+    text: str
+    places: Sequence[int]
+
+    def strong(self, start: int, length: int) -> bytes:
+        """Return the digest that `Code.strong` returns."""
+        begin = int(self.places[start])
+        if not self.text.isascii():
+            begin = len(self.text.encode("utf-8", "surrogatepass")[:begin].decode("utf-8", "surrogatepass"))
+        tokens = (m.group() for m in _TOKEN.finditer(self.text, begin))
+        part = list(islice((token for token in tokens if any(_form(token))), length))
+        return blake2b(canonical(part), digest_size=16).digest()
+
+
+def symbols_of(texts: Sequence[str]) -> tuple[Any, Any, Callable[[int], Placed]]:
+    """Return the symbols of the codes of texts, one behind another (uint32), where each begins, and a code by number.
+
+    Needs numba.
+    """
+    from magicoder.kernels.texts import joined
+
+    data, starts = joined([text.encode("utf-8", "surrogatepass") for text in texts])
+    values, places, value_starts = _lexer().symbols(data, starts)
+    return values, value_starts, lambda i: Placed(texts[i], places[value_starts[i] : value_starts[i + 1]])
+
+
+@cache
+def _lexer() -> Any:
+    """Return the lexer above as tables for the kernel."""
+    from magicoder.kernels import tokens
+
+    every = "".join(map(chr, range(sys.maxunicode + 1)))
+    kinds = bytearray([tokens.OTHER]) * len(every)
+    for pattern, kind in ((r"[^\W\d]+", tokens.WORD), (r"\d+", tokens.DIGIT), (r"\s+", tokens.SPACE)):
+        for run in re.finditer(pattern, every):
+            kinds[run.start() : run.end()] = bytes([kind]) * (run.end() - run.start())
+    for point in range(128, len(every)):
+        if kinds[point] == tokens.WORD and not every[point].isalpha():
+            kinds[point] = tokens.NUMERIC
+    known = Symbols()
+    any_name = "x" * 11
+    kept = [
+        (word.encode(), known[word if word in _KEPT else any_name], known[f"{word}("]) for word in sorted(_KEPT_CALLED)
+    ]
+    return tokens.Lexer(bytes(kinds), kept, (known[any_name], known[f"{any_name}("], known[f"{any_name}="]))
 
 
 def _form(token: str) -> tuple[str, str]:

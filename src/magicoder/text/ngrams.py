@@ -3,7 +3,8 @@
 from array import array
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import cached_property
 from itertools import accumulate
 from typing import Any, Final, NamedTuple
 from zlib import crc32
@@ -23,6 +24,9 @@ GRAM_BITS: Final = 48
 
 _TO_SPACE = bytes(i if chr(i).isalnum() or i > 127 else 32 for i in range(256))
 """ASCII punctuation and control characters become spaces."""
+
+_WORD = bytes(0 if byte == 32 else byte | 32 if 65 <= byte <= 90 else byte for byte in _TO_SPACE)
+"""What becomes of a byte of `substrings.folded` in a word, 0 between words."""
 
 
 def plain_words(text: str) -> list[bytes]:
@@ -85,8 +89,26 @@ class Statements:
         """Return for each text the overlap with the statement of the lowest number that has the share."""
         values = [_values(text) for text in texts]
         starts = [0, *accumulate(len(v) // 4 for v in values)]
-        shared: list[dict[int, int]] = [{} for _ in texts]
-        for place, gram in self._sieve.places(_grams(b"".join(values))):
+        return self._overlaps(self._sieve.places(_grams(b"".join(values))), starts)
+
+    def first_compiled(self, forms: Sequence[bytes]) -> list[Overlap | None]:
+        """Return the same for texts of which `substrings.folded` is given. Needs numba."""
+        from magicoder.kernels.ngrams import grams, words
+        from magicoder.kernels.texts import joined
+
+        values, starts = words(*joined(forms), _WORD)
+        return self._overlaps(zip(*grams(self._known, values), strict=True), starts.tolist())
+
+    @cached_property
+    def _known(self) -> Any:
+        from magicoder.kernels.fingerprints import Known
+
+        return Known(self._owners)
+
+    def _overlaps(self, places: Iterable[tuple[int, int]], starts: Sequence[int]) -> list[Overlap | None]:
+        """Return the overlap of each text; `places` are where known grams begin in all of them."""
+        shared: list[dict[int, int]] = [{} for _ in starts[1:]]
+        for place, gram in places:
             index = bisect_right(starts, place) - 1
             if place + SPAN <= starts[index + 1]:  # not across two texts
                 shared[index].setdefault(gram, place - starts[index])

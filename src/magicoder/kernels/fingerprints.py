@@ -1,0 +1,140 @@
+"""Letters of texts, and known numbers among the hashes of runs: `text.substrings.letters`, `text.fingerprints.Sieve`.
+
+Hashes of runs are polynomials (`text.fingerprints.runs`), made of those of shorter runs in vectors over a block that
+fits the cache. Compiling takes about two seconds, once for each version and machine.
+"""
+
+from collections.abc import Collection
+from typing import Any, Final
+
+import numpy as np
+from numba import int64, njit, types, uint8, uint32, uint64, void
+
+WINDOW: Final = 16
+"""Values in the runs of `Known.windows`."""
+
+_BYTES = types.Array(uint8, 1, "C", readonly=True)
+_BLOCK: Final = 1024
+_BASE: Final = 0x9E3779B1
+_B1, _B2, _B4, _B8 = (np.uint32(pow(_BASE, n, 1 << 32)) for n in (1, 2, 4, 8))
+_SPREAD: Final = np.uint64(0x9E3779B97F4A7C15)
+_EMPTY: Final = np.uint64(0xFFFFFFFFFFFFFFFF)
+
+
+_TABLES = (uint64, uint64[::1], uint64, uint64[::1])
+
+
+@njit(int64(_BYTES, _BYTES, int64[::1], uint8[::1], int64[::1]), nogil=True, cache=True)
+def _squeeze(data, form, starts, kept, kept_starts):  # type: ignore[no-untyped-def]
+    end = 0
+    for text in range(starts.shape[0] - 1):
+        kept_starts[text] = end
+        for i in range(starts[text], starts[text + 1]):
+            value = form[data[i]]
+            kept[end] = value
+            end += value != 0
+    kept_starts[-1] = end
+    return end
+
+
+def squeeze(data: bytes, starts: Any, form: bytes) -> tuple[Any, Any]:
+    """Return the bytes of texts mapped by `form`, those mapped to 0 left out, and where each text then begins."""
+    values = np.frombuffer(data, np.uint8)
+    kept, kept_starts = np.empty(len(values) + 1, np.uint8), np.empty_like(starts)
+    end = _squeeze(values, np.frombuffer(form, np.uint8), starts, kept, kept_starts)
+    return kept[:end], kept_starts
+
+
+@njit(
+    int64(uint64[::1], int64, int64, *_TABLES, int64[::1], int64[::1], uint64[::1], int64),
+    nogil=True, cache=True, error_model="numpy",
+)  # fmt: skip
+def sift(  # type: ignore[no-untyped-def]  # noqa: PLR0917 - a kernel takes its arrays one by one
+    hashes, count, first, shift, table, slot_shift, keys, near, places, found, end
+):
+    """Put place and value of the known among `hashes` behind the `end` that are found; return the new end.
+
+    Past the room in `places` nothing is put down, but counted.
+    """
+    passed = np.uint64(0)
+    for i in range(np.uint64(count)):
+        bit = (hashes[i] * _SPREAD) >> shift
+        near[passed] = i
+        passed += (table[bit >> np.uint64(6)] >> (bit & np.uint64(63))) & np.uint64(1)
+    for n in range(np.int64(passed)):
+        number = hashes[near[n]]
+        slot = np.int64((number * _SPREAD) >> slot_shift)
+        while keys[slot] != _EMPTY and keys[slot] != number:
+            slot = (slot + 1) & (keys.shape[0] - 1)
+        if keys[slot] == number:
+            if end < places.shape[0]:
+                places[end], found[end] = first + near[n], number
+            end += 1
+    return end
+
+
+@njit(void(uint32[::1], uint32[::1], int64, uint32, uint32[::1]), nogil=True, cache=True)
+def _beside(left, right, count, power, joined):  # type: ignore[no-untyped-def]
+    for i in range(count):
+        joined[i] = left[i] * power + right[i]
+
+
+@njit(
+    [int64(kind, *_TABLES, int64[::1], uint64[::1]) for kind in (uint8[::1], uint32[::1])],
+    nogil=True,
+    cache=True,
+    error_model="numpy",
+)
+def _windows(values, shift, table, slot_shift, keys, places, found):  # type: ignore[no-untyped-def]  # noqa: PLR0917
+    """Find the runs of 16 values whose hash is known; return how many there are."""
+    a, b = np.empty(_BLOCK + 16, np.uint32), np.empty(_BLOCK + 16, np.uint32)
+    hashes, near = np.empty(_BLOCK, np.uint64), np.empty(_BLOCK + 1, np.int64)
+    end = 0
+    for first in range(0, values.shape[0] - 15, _BLOCK):
+        count = min(_BLOCK, values.shape[0] - 15 - first)
+        for i in range(count + 15):
+            a[i] = values[first + i]
+        _beside(a, a[1:], count + 14, _B1, b)
+        _beside(b, b[2:], count + 12, _B2, a)
+        _beside(a, a[4:], count + 8, _B4, b)
+        for i in range(count):
+            hashes[i] = np.uint32(b[i] * _B8 + b[i + 8])
+        end = sift(hashes, count, first, shift, table, slot_shift, keys, near, places, found, end)
+    return end
+
+
+@njit(void(uint64[::1], uint64, uint64[::1], uint64, uint64[::1]), nogil=True, cache=True)
+def _put(numbers, shift, table, slot_shift, keys):  # type: ignore[no-untyped-def]
+    for number in numbers:
+        bit = (number * _SPREAD) >> shift
+        table[bit >> np.uint64(6)] |= np.uint64(1) << (bit & np.uint64(63))
+        slot = np.int64((number * _SPREAD) >> slot_shift)
+        while keys[slot] != _EMPTY and keys[slot] != number:
+            slot = (slot + 1) & (keys.shape[0] - 1)
+        keys[slot] = number
+
+
+class Known:
+    """A set of numbers below 2**64 - 1: a table of bits lets few others through, and one of slots none."""
+
+    def __init__(self, numbers: Collection[int]) -> None:
+        bits = min(max((len(numbers) * 64).bit_length(), 12), 25)
+        slots = max((len(numbers) * 2).bit_length(), 8)
+        shift, slot_shift = np.uint64(64 - bits), np.uint64(64 - slots)
+        table, keys = np.zeros((1 << bits) // 64, np.uint64), np.full(1 << slots, _EMPTY, np.uint64)
+        _put(np.fromiter(numbers, np.uint64, len(numbers)), shift, table, slot_shift, keys)
+        self.tables = (shift, table, slot_shift, keys)
+
+    def windows(self, values: Any) -> tuple[list[int], list[int]]:
+        """Return place and hash of the runs of 16 values (uint8 or uint32) whose 32-bit hash is known."""
+        return self.found(lambda places, found: _windows(values, *self.tables, places, found), len(values))
+
+    def found(self, kernel: Any, size: int) -> tuple[list[int], list[int]]:
+        """Return what `kernel(places, found)` finds, with as much room as that takes."""
+        room = size // 64 + 256
+        while True:
+            places, found = np.empty(room, np.int64), np.empty(room, np.uint64)
+            end = kernel(places, found)
+            if end <= room:
+                return places[:end].tolist(), found[:end].tolist()
+            room = end
