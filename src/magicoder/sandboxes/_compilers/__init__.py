@@ -122,8 +122,8 @@ def begun(found: Found, job: Job) -> Job:
     return replace(job, compile=(compiler, "-include", f"{found.cache}/everything.h", *linker, *rest))
 
 
-_PASSED_OVER = re.compile(rb"\s+|//[^\n]*\n|/\*.*?\*/", re.DOTALL)
-_INCLUDE = re.compile(rb"#[ \t]*include[ \t]*<([\w./+-]+)>[ \t]*(?://[^\n]*)?(?:\r?\n|\Z)")
+_PASSED_OVER = re.compile(rb"\s+|//[^\n\\]*\n|/\*.*?\*/", re.DOTALL)
+_INCLUDE = re.compile(rb"#[ \t]*include[ \t]*<([\w./+-]+)>[ \t]*(?://[^\n\\]*)?(?:\r?\n|\Z)")
 
 
 def _begins_with_everything(source: bytes) -> bool:
