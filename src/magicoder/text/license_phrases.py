@@ -43,9 +43,13 @@ TITLES: Final = tuple(
 NOTICES: Final = tuple(
     (word, re.compile(pattern), spdx)
     for word, pattern, spdx in (
-        ("apache", r"apache license v(?:ersion)? ?2.0 with llvm exceptions?", "Apache-2.0 WITH LLVM-exception"),
         (
-            "apache",
+            "with llvm exception",
+            r"apache license v(?:ersion)? ?2.0 with llvm exceptions?",
+            "Apache-2.0 WITH LLVM-exception",
+        ),
+        (
+            "with runtime library exception",
             r"apache license v(?:ersion)? ?2.0 with runtime library exception",
             "Apache-2.0 WITH Swift-exception",
         ),
@@ -53,13 +57,14 @@ NOTICES: Final = tuple(
         ("apache", r"apache ?(?:v|version)?\.? ?2(?:\.0)? license|apache 2\.0\b|apache license 2\b", "Apache-2.0"),
         ("apache.org", r"apache.org licenses license 2.0", "Apache-2.0"),
         (
-            "mit",
+            " mit",
             r"(?:under|license is|to|license|governed by|or|and) (?:the |an |a )?(?:terms of (?:the )?)?"
             r"(?:permissive |standard )?mit(?: x11| expat)?(?: open source| style)? license",
             "MIT",
         ),
         ("expat", r"(?:under|license is|to) (?:the |an )?(?:terms of (?:the )?)?expat(?: mit)? license", "MIT"),
-        ("mit", r"(?:^| )mit licensed|released under mit\b|\bmit license (?:see|copyright|mit|https?|c )", "MIT"),
+        ("mit license", r"(?:^| )mit licensed|\bmit license (?:see|copyright|mit|https?|c )", "MIT"),
+        ("released under mit", r"released under mit\b", "MIT"),
         ("licenses mit", r"opensource.org licenses mit\b", "MIT"),
         ("bsd", r"(?:under|subject to) (?:the )?(?:terms of the )?(?:simplified|2 clause) bsd license", "BSD-2-Clause"),
         (
@@ -92,7 +97,7 @@ NOTICES: Final = tuple(
             r"eclipse public license(?: epl)?(?: v| version)?\.? ?1(?:\.0)?\b|eclipse.org legal epl v10",
             "EPL-1.0",
         ),
-        ("isc", r"under (?:the )?(?:terms of (?:the )?)?isc license|opensource.org licenses isc\b", "ISC"),
+        (" isc", r"under (?:the )?(?:terms of (?:the )?)?isc license|opensource.org licenses isc\b", "ISC"),
         ("zlib", r"under (?:the )?(?:terms of (?:the )?)?(?:zlib(?: libpng)?) license", "Zlib"),
         ("distribution license", r"common development and distribution license.{0,40}version 1.1", "CDDL-1.1"),
         ("distribution license", r"common development and distribution license.{0,40}version 1.0", "CDDL-1.0"),
