@@ -4,6 +4,7 @@ Plain data without behaviour, shared by the side that asks (`_cell.py`) and the 
 """
 
 import json
+import sys
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -18,6 +19,8 @@ TIERS: Final = {
 }
 """What a warm interpreter has imported before a program starts. A package that is missing is simply not there: the
 program's own import of it fails, as it would anywhere."""
+
+_DEFAULT: Final = Limits()
 
 REPLY_LIMIT_MB: Final = 256
 """The longest answer that a function in a cell may give to one call."""
@@ -45,7 +48,7 @@ class Request:
     stdin: bytes = b""
     environment: tuple[tuple[str, str], ...] = ()
     collect: tuple[str, ...] = ()
-    limits: Limits = Limits()
+    limits: Limits = _DEFAULT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,33 +89,53 @@ class Ended(Exception):  # noqa: N818 - an end, not an error
         self.report = report
 
 
-class Raised(Exception):  # noqa: N818 - not ours: the program's function raised
-    """The called function raised; `error` is `ValueError: …`."""
-
-    def __init__(self, error: str) -> None:
-        super().__init__(error)
-        self.error = error
+def wall_s(limits: Limits) -> float:
+    """Return the backstop in seconds: generous, since processor time decides and neighbours only cost wall time."""
+    return limits.wall_s or max(10.0, 6.0 * limits.cpu_s)
 
 
-class Unspeakable(Exception):  # noqa: N818 - the answer's fault
-    """The called function answered with something that has no plain form; `error` says what."""
+def plan(request: Request) -> bytes:
+    """Return what only the program's own process reads: a plan in JSON behind its length, then files and source."""
+    source = request.source.encode("utf-8", "surrogatepass")
+    head = json.dumps(
+        {
+            "argv": request.argv,
+            "files": [(name, len(data)) for name, data in request.files],
+            "environment": dict(request.environment),
+            "entry_point": request.entry_point,
+            "source": len(source),
+        },
+        separators=(",", ":"),
+    ).encode()
+    return b"".join([len(head).to_bytes(4, sys.byteorder), head, *(data for _, data in request.files), source])
 
-    def __init__(self, error: str) -> None:
-        super().__init__(error)
-        self.error = error
 
-
-def pack(message: dict[str, Any]) -> bytes:
-    """Return `message` as it goes over a cell's socket."""
-    return json.dumps(message, separators=(",", ":")).encode()
+def order(request: Request, *, talk: bool, serve: bool = False) -> dict[str, Any]:
+    """Return what the keeper of a cell needs to know: limits and shape, nothing of the program itself."""
+    limits = request.limits
+    return {
+        "op": "run",
+        "python": not request.argv,
+        "tests": bool(request.tests),
+        "stdin": bool(request.stdin),
+        "talk": talk,
+        "serve": serve,
+        "collect": list(request.collect),
+        "limits": {
+            "cpu": limits.cpu_s,
+            # Whoever converses counts the time in which the program, and not he, is thinking.
+            "wall": 0.0 if talk else wall_s(limits),
+            "memory": limits.memory_mb,
+            "processes": limits.processes,
+            "output": limits.output_kb << 10,
+            "tmp": limits.tmp_mb,
+            "scratch": limits.tmp_mb,
+        },
+    }
 
 
 def unpack(data: bytes) -> dict[str, Any]:
-    """Return the message in `data`, which comes from the trusted side of a jail.
-
-    Raises:
-        ValueError: it is not one.
-    """
+    """Return the message in `data`, which comes from the trusted side of a jail. Raises ValueError."""
     message = json.loads(data)
     if not isinstance(message, dict):
         raise ValueError("not a message")

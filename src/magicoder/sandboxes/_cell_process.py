@@ -1,0 +1,232 @@
+"""A jail seen from outside: starting its processes, handing requests in, taking reports out."""
+
+import fcntl
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from magicoder.errors import SandboxError
+from magicoder.sandboxes import _wire as wire
+
+_START_S: Final = 120.0
+GRACE_S: Final = 30.0
+"""What a keeper may take beyond a program's wall limit before it is taken for broken."""
+_MESSAGE: Final = 1 << 18
+_FOLDER: Final = Path(__file__).parent
+
+# The package itself is not imported in there, nor need it be installed: two empty names stand for it.
+_BOOT: Final = """
+import sys, types
+for name, path in (("magicoder", sys.argv[1]), ("magicoder.sandboxes", sys.argv[2])):
+    module = sys.modules[name] = types.ModuleType(name)
+    module.__path__ = [path]
+from magicoder.sandboxes._zygote import main
+main()
+"""
+
+
+def start(
+    level: int,
+    *,
+    cpu: int = -1,
+    python: str = "",
+    modules: Sequence[str] = (),
+    read_only: Sequence[str] = (),
+    proc: bool = False,
+    codec: str = "",
+    cgroup: bool = True,
+) -> "Jail":
+    """Start a jail and wait until it is ready.
+
+    Raises:
+        SandboxError: it cannot be made here; says why.
+    """
+    near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    folder = ""
+    if level < 3:
+        folder = tempfile.mkdtemp(prefix="magicoder-cell-")
+        Path(folder).chmod(0o711)
+    config = {
+        "parent": os.getpid(),
+        "level": level,
+        "cpu": cpu,
+        "modules": list(modules),
+        "read_only": [str(p) for p in read_only],
+        "proc": proc,
+        "codec": codec,
+        "cgroup": cgroup,
+        "folder": folder,
+    }
+    command = [python or sys.executable, "-s", "-B", "-X", "utf8", "-c", _BOOT, str(_FOLDER.parent), str(_FOLDER)]
+    # The hash seed is fixed so that the same program does the same thing every time.
+    environment = {"PYTHONHASHSEED": "0", "PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8"}
+    environment |= {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MPLBACKEND": "agg"}
+    try:
+        process = _spawn(command, environment, far.fileno())
+    except OSError as e:
+        near.close()
+        raise SandboxError(f"{command[0]} does not start: {e}") from e
+    finally:
+        far.close()
+    jail = Jail(process, near)
+    try:
+        near.send(json.dumps(config).encode())
+        jail.ready = jail.receive(time.monotonic() + _START_S)[0]
+    except (OSError, SandboxError) as e:
+        jail.close()
+        raise SandboxError(f"a jail does not start: {jail.last_words() or e}") from e
+    if "failed" in jail.ready:
+        jail.close()
+        raise SandboxError(jail.ready["failed"])
+    return jail
+
+
+def _spawn(command: list[str], environment: dict[str, str], control: int) -> "subprocess.Popen[bytes]":
+    """Start `command` with nothing open but `control`; what it prints until it takes over can be read."""
+    return subprocess.Popen(  # noqa: S603 - an interpreter that the user chose
+        [*command, str(control)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        env=environment,
+        pass_fds=(control,),
+        cwd="/",
+        start_new_session=True,
+    )
+
+
+class Jail:
+    """A running jail. `ready` is what it said about itself when it was."""
+
+    def __init__(self, process: "subprocess.Popen[bytes]", control: socket.socket) -> None:
+        self._process = process
+        self._control = control
+        self._poll = select.poll()
+        self._poll.register(control.fileno(), select.POLLIN)
+        self.ready: dict[str, Any] = {}
+
+    def give(self, order: dict[str, Any], payload: bytes = b"", more: Sequence[bytes] = (), talk: int = -1) -> None:
+        """Hand an order in, with its payload, tests and stdin as sealed files, and one end of a line to talk.
+
+        Raises:
+            SandboxError: the jail is dead.
+        """
+        fds = [_file(data) for data in (payload, *more) if data] if payload else []
+        try:
+            sent = [*fds, talk] if talk >= 0 else fds
+            socket.send_fds(self._control, [json.dumps(order, separators=(",", ":")).encode()], sent)
+        except OSError as e:
+            raise SandboxError(f"a cell's keeper is gone ({e})") from e
+        finally:
+            for fd in fds:
+                os.close(fd)
+
+    def receive(self, deadline: float) -> tuple[dict[str, Any], bytes, list[int]]:
+        """Wait for a message: what it says, an error's text, and files. `deadline` as of `time.monotonic`.
+
+        Raises:
+            SandboxError: none comes; the jail is of no use any more.
+        """
+        while not self._poll.poll(max(0.0, min(deadline - time.monotonic(), 3600.0)) * 1000):
+            if time.monotonic() >= deadline:
+                raise SandboxError("a cell's keeper does not answer")
+        try:
+            data, fds, _, _ = socket.recv_fds(self._control, _MESSAGE, 8)
+        except OSError as e:
+            raise SandboxError(f"a cell's keeper is gone ({e})") from e
+        if not data:
+            raise SandboxError("a cell's keeper has died")
+        size = int.from_bytes(data[:4], "little")
+        return wire.unpack(data[4 : 4 + size]), data[4 + size :], fds
+
+    def reported(self, patience_s: float) -> bool:
+        """Wait at most that long for a report, and say whether there is one."""
+        return bool(self._poll.poll(patience_s * 1000))
+
+    def report(self, deadline: float) -> wire.Report:
+        """Wait for the report on what was handed in.
+
+        Raises:
+            SandboxError: none comes, or the program could not be started for no fault of its own.
+        """
+        said, error, fds = self.receive(deadline)
+        try:
+            return _report(said, error, fds)
+        finally:
+            for fd in fds:
+                os.close(fd)
+
+    def last_words(self) -> str:
+        """Return the last line that the jail's process printed before it took over, for an error."""
+        stream = self._process.stderr
+        if stream is None or not select.select([stream], [], [], 0.2)[0]:
+            return ""
+        lines = os.read(stream.fileno(), 1 << 16).decode("utf-8", "replace").strip().splitlines()
+        return lines[-1] if lines else ""
+
+    def close(self) -> None:
+        """End it, and everything in it. It ends by itself as soon as nobody holds the other end of its socket."""
+        self._control.close()
+        try:
+            self._process.wait(5)
+        except subprocess.TimeoutExpired:
+            self._process.send_signal(signal.SIGKILL)
+            self._process.wait()
+        if self._process.stderr is not None:
+            self._process.stderr.close()
+
+
+def _file(data: bytes) -> int:
+    """Return a file in memory that holds `data` and that nobody can change."""
+    fd = os.memfd_create("request", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+    os.lseek(fd, 0, os.SEEK_SET)
+    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SEAL | fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK)
+    return fd
+
+
+def _report(said: dict[str, Any], error: bytes, fds: list[int]) -> wire.Report:
+    if said["failed"] or not (said["started"] or said["memory"] or said["timed_out"]):
+        raise SandboxError(f"a program could not be started: {said['failed'] or 'its process ended before it began'}")
+    left = list(fds)
+    outputs = [_content(left.pop(0), size) if size else b"" for size in said["sizes"]]
+    files = []
+    if said["files"]:
+        at = 0
+        for name, size in said["files"]:
+            files.append((name, os.pread(left[0], size, at)))
+            at += size
+    return wire.Report(
+        exit_code=said["exit"],
+        signal=said["signal"],
+        timed_out=said["timed_out"],
+        out_of_memory=said["memory"],
+        output_limit=said["output"],
+        completed=said["completed"],
+        error=error.decode("utf-8", "replace"),
+        error_kind=said["kind"],
+        stdout=outputs[0],
+        stderr=outputs[1],
+        files=tuple(files),
+        cpu_s=said["cpu"],
+        wall_s=said["wall"],
+        peak_memory_mb=said["peak"],
+    )
+
+
+def _content(fd: int, size: int) -> bytes:
+    data = os.pread(fd, size, 0)
+    while len(data) < size:
+        data += os.pread(fd, size - len(data), len(data))
+    return data

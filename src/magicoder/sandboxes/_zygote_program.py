@@ -1,0 +1,358 @@
+"""What happens between the fork and a program's first line, and after its last: confinement, and running Python.
+
+Runs inside jails, in whatever Python is there: the standard library only. Up to `Walls.enter` this is trusted code
+with rights; from there on it has none, and shares its process with the program.
+"""
+# ruff: noqa: PTH - a jail's Python need not pay for pathlib
+
+from __future__ import annotations
+
+import _thread
+import array  # noqa: F401 - loaded before the walls close: socket.recv_fds wants it
+import atexit
+import builtins
+import json
+import linecache
+import os
+import resource
+import signal
+import socket
+import struct
+import sys
+import threading
+import traceback
+import types
+from collections.abc import Callable
+from posix import _exit
+from typing import Any, Final
+
+from magicoder.sandboxes import _kernel as kernel
+from magicoder.sandboxes._kernel_filter import Filter
+
+MAIN: Final = "main.py"
+TESTS: Final = "tests.py"
+CHANNEL_FROM: Final = 700
+"""The private descriptors of the runner have numbers from here on."""
+_KEEP_BUILTINS: Final = dict(vars(builtins))
+
+
+class Walls:
+    """What a process puts on, once and for good, before it becomes a program."""
+
+    def __init__(
+        self, *, uid: int | None, capable: bool, joins: tuple[int, ...], landlock: Any, barrier: Filter | None
+    ) -> None:
+        """`landlock` makes a ruleset; see `renew`."""
+        self.uid = uid
+        self._capable = capable
+        self._joins = joins
+        self._make = landlock
+        self._rules = -1
+        self._generation = 0
+        self._barrier = barrier
+
+    def renew(self, generation: int) -> None:
+        """Make the ruleset of landlock anew if the folders that it names are others than before. Raises OSError."""
+        if self._make is not None and generation != self._generation:
+            if self._rules >= 0:
+                os.close(self._rules)
+            self._rules = self._make()
+            self._generation = generation
+
+    def join(self) -> None:
+        """Be charged to the cell's control group from here on. Raises OSError."""
+        for fd in self._joins:
+            os.write(fd, b"0")
+
+    def enter(self, limits: dict[str, Any]) -> None:
+        """Give up every right. Raises OSError."""
+        os.setsid()
+        _set_limits(limits)
+        if self.uid is not None:
+            os.setgroups([])
+            os.setresgid(self.uid, self.uid, self.uid)
+            os.setresuid(self.uid, self.uid, self.uid)
+        elif self._capable:
+            kernel.drop_capabilities()
+        kernel.control(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
+        kernel.control(kernel.PR_SET_NO_NEW_PRIVS, 1)
+        if self._rules >= 0:
+            kernel.landlock_enter(self._rules)
+        if self._barrier is not None:
+            self._barrier.enter()
+
+
+def _set_limits(limits: dict[str, Any]) -> None:
+    """Rlimits: each a backstop behind what is counted for all processes together."""
+    cpu = int(limits["cpu"]) + 2 if limits["cpu"] else resource.RLIM_INFINITY
+    values = [
+        (resource.RLIMIT_CPU, cpu),
+        (resource.RLIMIT_FSIZE, max(limits["tmp"], 1) << 20),
+        (resource.RLIMIT_NOFILE, 512),
+        (resource.RLIMIT_CORE, 0),
+        (resource.RLIMIT_STACK, 64 << 20),
+        (resource.RLIMIT_MEMLOCK, 64 << 10),
+        (resource.RLIMIT_MSGQUEUE, 0),
+        (resource.RLIMIT_SIGPENDING, 256),
+        (resource.RLIMIT_RTPRIO, 0),
+    ]
+    if limits["tasks"]:
+        values.append((resource.RLIMIT_NPROC, limits["tasks"]))
+    if limits["data"]:
+        values.append((resource.RLIMIT_DATA, limits["data"]))
+    for which, value in values:
+        hard = resource.getrlimit(which)[1]
+        if hard != resource.RLIM_INFINITY and (value == resource.RLIM_INFINITY or value > hard):
+            value = hard
+        resource.setrlimit(which, (value, value))
+
+
+class Channel:
+    """The runner's private line to the keeper. Words out of order spoil it for good; see `_zygote_watch`.
+
+    Everything it needs is bound here, before the program can replace anything in a module.
+    """
+
+    def __init__(self, fd: int) -> None:
+        line = socket.socket(fileno=fd)
+        self._send, self._receive, self._receive_fds = line.send, line.recv, socket.recv_fds
+        self._line = line
+
+    def say(self, word: bytes) -> None:
+        """Send one word."""
+        self._send(word)
+
+    def tests(self) -> bytes:
+        """Say that the program's own code has ended, and get the tests, which were not in this process before."""
+        self._send(b"S")
+        _, fds, _, _ = self._receive_fds(self._line, 16, 1)
+        return read_all(fds[0])
+
+    def complete(self) -> None:
+        """Prove that the end was reached: ask for the secret, and send it back."""
+        self._send(b"D")
+        self._send(b"T" + self._receive(64))
+
+
+def read_all(fd: int) -> bytes:
+    """Return the whole content of a file in memory, and close it."""
+    size = os.fstat(fd).st_size
+    data = os.pread(fd, size, 0)
+    while len(data) < size:
+        data += os.pread(fd, size - len(data), len(data))
+    os.close(fd)
+    return data
+
+
+def become(order: dict[str, Any], fds: dict[str, int], walls: Walls, places: dict[str, str], answer: Any) -> None:
+    """Turn this fresh child of the keeper into the program; never returns.
+
+    `fds`: payload, stdin (-1: nothing), stdout, stderr, channel, talk (-1: none). `answer` is the codec's function.
+    """
+    channel = None
+    try:
+        walls.join()
+        payload = read_all(fds["payload"])
+        plan, blobs = _unpack(payload)
+        del payload
+        channel = Channel(_arrange(order, fds))
+        os.chdir(places["work"])
+        walls.enter(order["limits"])
+        _write_files(plan["files"], blobs)
+        environment = {
+            "PATH": "/usr/local/bin:/usr/bin:/bin",
+            "HOME": places["work"],
+            "LANG": "C.UTF-8",
+            "TMPDIR": places["temporary"],
+        }
+        environment.update(plan["environment"])
+    except BaseException as e:
+        if channel is not None:
+            channel.say(b"!" + f"{type(e).__name__}: {e}".encode()[:500])
+        else:
+            os.write(fds["channel"], b"!" + f"{type(e).__name__}: {e}".encode()[:500])
+        _exit(120)
+    channel.say(b"G")
+    try:
+        if plan["argv"]:
+            _execute(plan["argv"], environment, channel)
+        source = blobs[-1]
+        del blobs
+        _run(source, plan, environment, channel, CHANNEL_FROM + 1 if order["talk"] else -1, answer, order["tests"])
+    finally:
+        _exit(1)
+
+
+def _unpack(payload: bytes) -> tuple[dict[str, Any], list[bytes]]:
+    """The plan (JSON behind its length) and the blobs whose sizes it states; the last is the source."""
+    (size,) = struct.unpack_from("=I", payload)
+    plan = json.loads(payload[4 : 4 + size])
+    at, blobs = 4 + size, []
+    for _, length in [*plan["files"], ("", plan["source"])]:
+        blobs.append(payload[at : at + length])
+        at += length
+    return plan, blobs
+
+
+def _arrange(order: dict[str, Any], fds: dict[str, int]) -> int:
+    """Put descriptors where they belong, close all others, and return the channel's new number."""
+    null = os.open("/dev/null", os.O_RDWR) if fds["stdin"] < 0 else fds["stdin"]
+    talk = fds["talk"]
+    if talk >= 0 and order["serve"]:
+        null, out = talk, talk
+    else:
+        out = fds["stdout"]
+    # First out of the way of 0, 1 and 2, then into place.
+    os.dup2(fds["channel"], CHANNEL_FROM, inheritable=False)
+    if talk >= 0:
+        os.dup2(talk, CHANNEL_FROM + 1, inheritable=False)
+    high = [os.dup2(fd, CHANNEL_FROM + 2 + i, inheritable=False) for i, fd in enumerate((null, out, fds["stderr"]))]
+    for i, fd in enumerate(high):
+        os.dup2(fd, i)
+    keep_talk = talk >= 0 and not order["serve"]
+    # What is left below are the keeper's own: the walls need some of them; `_write_files` closes them all.
+    kernel.close_from(CHANNEL_FROM + (2 if keep_talk else 1))
+    return CHANNEL_FROM
+
+
+def _write_files(files: list[tuple[str, int]], blobs: list[bytes]) -> None:
+    """Write the program's files, with the program's own rights."""
+    kernel.close_from(3, CHANNEL_FROM - 1)
+    for (name, _), data in zip(files, blobs, strict=False):
+        if "/" in name:
+            os.makedirs(os.path.dirname(name), exist_ok=True)
+        fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o755)
+        view = memoryview(data)
+        while view:
+            view = view[os.write(fd, view) :]
+        os.close(fd)
+
+
+def _execute(argv: list[str], environment: dict[str, str], channel: Channel) -> None:
+    for which in (signal.SIGPIPE, signal.SIGXFSZ):
+        signal.signal(which, signal.SIG_DFL)
+    try:
+        os.execvpe(argv[0], argv, environment)
+    except (OSError, ValueError) as e:
+        channel.say(b"X" + str(e).encode("utf-8", "replace")[:500])
+    _exit(127)
+
+
+def _run(
+    source: bytes,
+    plan: dict[str, Any],
+    environment: dict[str, str],
+    channel: Channel,
+    talk: int,
+    answer: Callable[[Any, bytes], bytes] | None,
+    tests: bool,  # noqa: FBT001 - internal
+) -> None:
+    """Run Python source in this process, then its tests or its caller, and end the process."""
+    os.environ.clear()
+    os.environ.update(environment)
+    sys.argv = [MAIN]
+    if plan["files"]:
+        sys.path.insert(0, os.getcwd())
+    module = types.ModuleType("__main__")
+    space = module.__dict__
+    space["__builtins__"] = builtins
+    space["__file__"] = MAIN
+    sys.modules["__main__"] = module
+    code = 0
+    try:
+        _perform(source.decode("utf-8", "surrogatepass"), MAIN, space)
+        if tests:
+            text = channel.tests().decode("utf-8", "surrogatepass")
+            vars(builtins).update(_KEEP_BUILTINS)
+            space["__builtins__"] = builtins
+            _perform(text, TESTS, space)
+        elif talk >= 0 and answer is not None:
+            _converse(space, plan["entry_point"], talk, answer)
+        channel.complete()
+    except SystemExit as e:
+        code = _exit_code(e)
+        if tests or talk >= 0:
+            channel.say(b"Eexit\0SystemExit: the program ended itself before its end was reached")
+        else:
+            channel.complete()
+    except BaseException as e:
+        code = 1
+        _report(e, channel)
+    _finish(code)
+
+
+def _perform(text: str, name: str, space: dict[str, Any]) -> None:
+    linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)
+    exec(compile(text, name, "exec", 0, True), space)  # noqa: S102 - what all this is for
+
+
+def _exit_code(end: SystemExit) -> int:
+    if end.code is None:
+        return 0
+    if isinstance(end.code, int):
+        return end.code & 0xFF
+    sys.stderr.write(f"{end.code}\n")
+    return 1
+
+
+def _report(error: BaseException, channel: Channel) -> None:
+    """Print the traceback as Python does, without our own frames, and send the last line of it."""
+    frames = error.__traceback__
+    while frames is not None and frames.tb_frame.f_code.co_filename not in (MAIN, TESTS):
+        frames = frames.tb_next
+    kind = "exception"
+    if isinstance(error, AssertionError):
+        kind = "assert"
+    elif frames is None and isinstance(error, (SyntaxError, ValueError)):
+        kind = "syntax"
+    elif isinstance(error, MemoryError):
+        kind = "memory"
+    name = type(error).__name__
+    try:
+        line = f"{name}: {error}" if str(error) else name
+        lines = traceback.format_exception(type(error), error, frames)
+    except BaseException:
+        line, lines = name, [name]
+    try:
+        channel.say(b"E" + kind.encode() + b"\0" + line.encode("utf-8", "replace")[:2000])
+        sys.stdout.flush()
+        sys.stderr.write("".join(lines))
+    except BaseException:
+        _exit(1)
+
+
+def _converse(space: dict[str, Any], entry_point: str, talk: int, answer: Callable[[Any, bytes], bytes]) -> None:
+    """Answer calls until the other side hangs up: 4 bytes of length, then as many of data, both ways."""
+    if entry_point not in space:
+        raise NameError(f"name {entry_point!r} is not defined")
+    function = space[entry_point]
+    line = socket.socket(fileno=talk)
+    receive, send, unpack, pack = line.recv, line.sendall, struct.unpack, struct.pack
+    while True:
+        head = receive(4, socket.MSG_WAITALL)
+        if len(head) < 4:
+            return
+        (size,) = unpack("=I", head)
+        data = receive(size, socket.MSG_WAITALL) if size else b""
+        while len(data) < size:
+            data += receive(size - len(data), socket.MSG_WAITALL)
+        reply = answer(function, data)
+        send(pack("=I", len(reply)))
+        send(reply)
+
+
+def _finish(code: int) -> None:
+    """End as Python ends: wait for threads, run what was registered, flush."""
+    try:
+        if threading.active_count() > 1 or _thread._count() > 0:
+            threading._shutdown()  # type: ignore[attr-defined]
+        atexit._run_exitfuncs()
+    except BaseException:
+        code = code or 1
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None:
+                stream.flush()
+        except BaseException:
+            code = code or 120
+    _exit(code)
