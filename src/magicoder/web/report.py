@@ -52,6 +52,7 @@ NOTES = {
     "cleaned": "without equal texts and broken code",
     "distinct_rows": "of pairs that resemble each other, one",
     "decontaminated": "rows in which no benchmark was found",
+    "verified": "rows whose solutions were run",
 }
 
 
