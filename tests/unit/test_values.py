@@ -178,12 +178,12 @@ class Point(NamedTuple):
     y: int
 
 
-@pytest.mark.parametrize("value", [Equal(), EqualNumber(3), iter([1]), (i for i in ()), print, Equal, sys])
+@pytest.mark.parametrize("value", [Equal(), EqualNumber(3), iter([1]), (i for i in [1]), print, Equal, sys])
 def test_an_object_of_ones_own_equals_nothing(value: Any) -> None:
     back = through([value])[0]
     assert isinstance(back, Opaque)
     assert type(value).__qualname__ in back.type_name
-    assert back not in (3, 0, None, True, [1])
+    assert not any(back == other for other in (3, 0, None, True, [1]))
 
 
 def test_a_subclass_that_keeps_equality_is_what_it_extends() -> None:
@@ -269,16 +269,42 @@ def test_a_large_number_is_fast_both_ways() -> None:
     assert time.process_time() - start < 2
 
 
-def test_arguments_reach_the_other_end() -> None:
-    values = [1, {"a": [np.arange(3).tolist()]}, (2,), Decimal(1)]
-    assert _values_inside.loads(_values.arguments(values)) == values
+def call(function: Any, *arguments: Any, **keywords: Any) -> Any:
+    return _values.reply(_values_inside.answer(function, _values.request(arguments, keywords)))
+
+
+def test_a_call_and_its_reply() -> None:
+    assert call(lambda a, *, b: [a, b], 1, b=(2,)) == [1, (2,)]
+    assert call(lambda: 1 // 0) == _values.Raised("ZeroDivisionError", "integer division or modulo by zero")
+    assert call(sys.exit, 3) == _values.Raised("SystemExit", "3")
+
+
+def test_an_exception_that_cannot_be_printed_is_still_one() -> None:
+    class Mute(Exception):
+        def __str__(self) -> str:
+            raise SystemExit
+
+    def function() -> None:
+        raise Mute
+
+    assert call(function) == _values.Raised("Mute", "")
 
 
 def test_an_argument_that_cannot_be_sent_says_so() -> None:
     with pytest.raises(TypeError, match="cannot be an argument"):
-        _values.arguments([Opaque("generator")])
+        call(print, Opaque("generator"))
     with pytest.raises(TypeError, match="cannot be sent"):
-        _values.arguments([lambda: 0])
+        call(print, lambda: 0)
+    with pytest.raises(TypeError, match="in the sandbox"):
+        _values.reply(_values_inside.answer(print, b"no pickle"))
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"V", b"E" + encode((1, "a")), b"E" + encode("a"), b"A" + encode(1), b"X" + encode(1)]
+)
+def test_a_forged_reply_is_refused(data: bytes) -> None:
+    with pytest.raises(BadValue):
+        _values.reply(data)
 
 
 def test_the_untrusted_end_needs_nothing_of_ours() -> None:

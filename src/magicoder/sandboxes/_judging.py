@@ -16,9 +16,10 @@ from typing import Any, Final, Protocol
 from magicoder.errors import SandboxError
 from magicoder.records import Judge, Limits, Outcome, Program, Verdict
 from magicoder.sandboxes import _compilers, _outcomes, _plan, _toolchains, _values, _values_inside
-from magicoder.sandboxes._plain import BadValue, Opaque
+from magicoder.sandboxes._plain import BadValue
 from magicoder.sandboxes._toolchains import Found, Job
-from magicoder.sandboxes._wire import Ended, Raised, Report, Request, Unspeakable
+from magicoder.sandboxes._values import Raised
+from magicoder.sandboxes._wire import Ended, Report, Request
 
 CODEC: Final = Path(_values_inside.__file__).read_text(encoding="utf-8")
 """What a cell's interpreters use to write answers down."""
@@ -257,26 +258,22 @@ class _Questions:
         self.asked = 0
         self.end: tuple[Outcome, str] | None = None
 
-    def __call__(self, *arguments: Any) -> Any:
+    def __call__(self, *arguments: Any, **keywords: Any) -> Any:
         if self.end is not None:
             raise _Over
-        data = _values.arguments(arguments)
+        data = _values.request(arguments, keywords)
         self.asked += 1
         try:
-            answer = self._conversation.call(data)
-        except Raised as e:
-            kind, _, message = e.error.partition(":")
-            raise CandidateError(kind.strip(), message.strip()) from None
-        except Unspeakable as e:
-            return Opaque(e.error)
+            answer = _values.reply(self._conversation.call(data))
         except Ended as e:
             self.end = _outcomes.ended(e.report) or (Outcome.EXITED_EARLY, "ended instead of answering")
             raise _Over from None
-        try:
-            return _values.decode(answer)
         except BadValue as e:
             self.end = (Outcome.OUTPUT_LIMIT if e.too_large else Outcome.WRONG_ANSWER, str(e))
             raise _Over from None
+        if isinstance(answer, Raised):
+            raise CandidateError(answer.kind, answer.message)
+        return answer
 
 
 def _asked(judge: Judge, questions: _Questions) -> tuple[Outcome, str]:

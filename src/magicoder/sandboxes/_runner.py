@@ -7,7 +7,7 @@ more with nothing beside it before that is its verdict; what broke a worker is t
 
 import math
 from collections import OrderedDict, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -72,7 +72,7 @@ class Controller:
         """As in the protocol."""
         return self._toolchain(language)[0]
 
-    def run(self, programs: Iterable[Program]) -> Iterator[Verdict]:
+    def run(self, programs: Iterable[Program]) -> Generator[Verdict, None, None]:
         """As in the protocol; one run at a time."""
         if self._running:
             raise SandboxError("this runner is at work; end that run first, or open another runner")

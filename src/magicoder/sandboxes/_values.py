@@ -13,7 +13,8 @@ import pickle
 import re
 import struct
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 from magicoder.sandboxes._plain import Array, BadValue, Match, Opaque
@@ -35,19 +36,44 @@ _I8: Final = struct.Struct("=q")
 _F8: Final = struct.Struct("=d")
 
 
-def arguments(values: Sequence[Any]) -> bytes:
-    """Return the arguments of a call as `_values_inside.loads` takes them. Pickle is safe here: we are the writer.
+@dataclass(frozen=True, slots=True)
+class Raised:
+    """The function raised instead of answering: the exception's class and text."""
+
+    kind: str
+    message: str
+
+
+def request(arguments: Sequence[Any], keywords: Mapping[str, Any]) -> bytes:
+    """Return a call as `_values_inside.answer` takes it. Pickle is safe in this direction: we are the writer.
 
     Raises:
-        TypeError: one cannot be sent, such as an `Opaque` answer of an earlier call.
+        TypeError: an argument cannot be sent, such as an `Opaque` answer of an earlier call.
     """
-    for value in values:
+    for value in (*arguments, *keywords.values()):
         if isinstance(value, Opaque | Match | Array):
             raise TypeError(f"{value!r} cannot be an argument")
     try:
-        return pickle.dumps(list(values), protocol=5)
+        return pickle.dumps((tuple(arguments), dict(keywords)), protocol=5)
     except (pickle.PicklingError, AttributeError) as e:
         raise TypeError(f"an argument cannot be sent into a sandbox: {e}") from None
+
+
+def reply(data: bytes) -> Any:
+    """Return the answer in a message of `_values_inside.answer`; `Raised` where the function raised.
+
+    Raises:
+        BadValue: see there.
+        TypeError: it says that the arguments could not be read.
+    """
+    kind, value = data[:1], decode(data[1:])
+    if kind == b"V":
+        return value
+    if kind == b"E" and type(value) is tuple and [type(v) for v in value] == [str, str]:
+        return Raised(*value)
+    if kind == b"A" and type(value) is str:
+        raise TypeError(f"the arguments cannot be read in the sandbox: {value}")
+    raise BadValue("the answer is malformed")
 
 
 def decode(data: bytes, max_bytes: int = MAX_BYTES, max_cost: int = MAX_COST) -> Any:

@@ -30,10 +30,24 @@ class Unsendable(Exception):  # noqa: N818 - not an error, a property
     """This value has no plain form as a whole: it holds itself, or is nested too deeply."""
 
 
-def loads(data: bytes) -> list[Any]:
-    """Return the arguments in what `_values.arguments` wrote."""
-    found: list[Any] = pickle.loads(data)  # noqa: S301 - the trusted end wrote it
-    return found
+def answer(function: Callable[..., Any], request: bytes) -> bytes:
+    """Call `function` with what `_values.request` wrote and return a reply for `_values.reply`."""
+    try:
+        arguments, keywords = pickle.loads(request)  # noqa: S301 - the trusted end wrote it
+    except BaseException as e:
+        return b"A" + dumps(f"{type(e).__name__}: {e}"[:500])
+    try:
+        return b"V" + dumps(function(*arguments, **keywords))
+    except BaseException as e:
+        return b"E" + _raised(e)
+
+
+def _raised(error: BaseException) -> bytes:
+    try:
+        text = str(error)[:2000]
+    except BaseException:
+        text = ""
+    return dumps((str(type(error).__name__)[:200], text))
 
 
 def dumps(value: Any) -> bytes:

@@ -18,7 +18,6 @@ from magicoder.records import Judge, Program, Verdict
 from magicoder.sandboxes import _kernel
 from magicoder.sandboxes._judging import Bench, Opens
 
-_FLUSH_S: Final = 0.02
 _HAND_BACK_S: Final = 0.25
 
 
@@ -72,24 +71,22 @@ def work(connection: Connection, opens: Opens, cpu: int, parent: int) -> None:
 
 def _judged(bench: Bench, batch: Batch, judges: dict[str, bytes | Judge], connection: Connection) -> News:
     """Judge a batch and return the last news of it; earlier ones have been sent."""
-    begun = sent = time.monotonic()
-    found: list[tuple[int, Verdict]] = []
+    begun = time.monotonic()
+    last = batch.programs[-1][0]
     for number, bare, digest in batch.programs:
         try:
             program = replace(bare, judge=_judge(digest, judges)) if digest else bare
             verdict = _steady(bench, program)
         except MagicoderError as e:
-            return News(verdicts=tuple(found), done=True, broken=(number, str(e)))
+            return News(done=True, broken=(number, str(e)))
         except Exception as e:
-            return News(verdicts=tuple(found), done=True, broken=(number, f"{type(e).__name__}: {e}"))
-        found.append((number, verdict))
-        now = time.monotonic()
-        if now - begun > _HAND_BACK_S:  # others may be idle by now: what is left is for whoever comes first
-            break
-        if now - sent > _FLUSH_S:
-            connection.send(News(verdicts=tuple(found)))
-            found, sent = [], now
-    return News(verdicts=tuple(found), done=True)
+            return News(done=True, broken=(number, f"{type(e).__name__}: {e}"))
+        if number == last or time.monotonic() - begun > _HAND_BACK_S:
+            # Others may be idle by now: what is left is for whoever comes first.
+            return News(verdicts=((number, verdict),), done=True)
+        # At once, since nobody knows how long the next one takes.
+        connection.send(News(verdicts=((number, verdict),)))
+    raise AssertionError("a batch has programs")
 
 
 def _steady(bench: Bench, program: Program) -> Verdict:
