@@ -281,7 +281,7 @@ class Task:
     id           as its benchmark names it, e.g. `HumanEval/0`
     benchmark    the module in `benchmarks/`
     prompt       what a model is given; `description` the natural-language part alone, if the file separates it
-    reference    the canonical solution, "" if none is published
+    reference    the canonical solution, "" if none is published; `more_references` the others, where several are
     """
 
     id: str
@@ -292,6 +292,7 @@ class Task:
     reference: str = ""
     tests: str = ""
     entry_point: str = ""
+    more_references: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,6 +23,8 @@ from magicoder.benchmarks.mbpp import Mbpp
 from magicoder.benchmarks.mbpp_plus import MbppPlus
 from magicoder.benchmarks.multipl_e import MultiPlE
 from magicoder.errors import BenchmarkError, RecipeError
+from magicoder.text.benchmark_index import decode, encode, index_of
+from magicoder.text.contamination import LAYERS, Layered
 from magicoder.text.substrings import letters
 
 HUMAN_EVAL = {
@@ -189,22 +191,56 @@ def test_mbpp_plus_leaves_the_shown_assert_out_of_the_statement() -> None:
     assert _tasks(MbppPlus(), "mbppplus/MbppPlus.jsonl", row) == [("Mbpp/2", "Find shared elements.", "c")]
 
 
-def test_apps_reads_folders_and_lines(tmp_path: Path) -> None:
+def test_apps_reads_the_folders_of_its_authors_with_every_solution(tmp_path: Path) -> None:
     folder = tmp_path / "apps/test/0007"
     folder.mkdir(parents=True)
     (folder / "question.txt").write_text("Count.\n\n-----Input-----\n5")
-    (folder / "solutions.json").write_text('["print(1)", "print(2)"]')
-    write(
-        tmp_path / "apps/train.jsonl", {"problem_id": 3, "question": "Sum up.", "solutions": "", "input_output": "{}"}
-    )
-    tasks = list(Apps().tasks(str(tmp_path)))
-    assert [(t.id, t.description, t.reference) for t in tasks] == [
-        ("apps/test/0007", "Count.", "print(1)"),
-        ("apps/train/0003", "Sum up.", ""),
-    ]
+    (folder / "solutions.json").write_text('["print(1)", "print(2)", "print(3)", "print(2)"]')
+    (folder / "input_output.json").write_text('{"inputs": ["5"], "outputs": ["1"]}')
+    bare = tmp_path / "apps/train/12"
+    bare.mkdir(parents=True)
+    (bare / "question.txt").write_text("Sum up.")
+    first, second = Apps().tasks(str(tmp_path))
+    assert (first.id, first.description, first.reference) == ("apps/test/0007", "Count.", "print(1)")
+    assert first.more_references == ("print(2)", "print(3)")
+    assert json.loads(first.tests)["outputs"] == ["1"]
+    assert (second.id, second.reference, second.more_references, second.tests) == ("apps/train/0012", "", (), "")
     (folder / "solutions.json").write_text("[1]")
     with pytest.raises(BenchmarkError, match=r"solutions\.json: solutions are not an array of text"):
         list(Apps().tasks(str(tmp_path)))
+    (folder / "solutions.json").write_text('["cut')
+    with pytest.raises(BenchmarkError, match=r"solutions\.json: solutions are not JSON"):
+        list(Apps().tasks(str(tmp_path)))
+
+
+@pytest.mark.parametrize("key", ["id", "problem_id"])
+@pytest.mark.parametrize("solutions", ['["print(1)", "print(2)"]', ["print(1)", "print(2)"]])
+def test_apps_reads_the_lines_of_the_hub_with_every_solution(tmp_path: Path, key: str, solutions: Any) -> None:
+    row = {key: 3, "question": "Sum up.", "solutions": solutions, "input_output": "{}", "difficulty": "interview",
+           "url": "", "starter_code": ""}  # fmt: skip
+    write(tmp_path / "apps/test.jsonl.gz", row, row | {key: 4, "solutions": ""})
+    first, second = Apps().tasks(str(tmp_path))
+    assert (first.id, first.reference, first.more_references) == ("apps/test/0003", "print(1)", ("print(2)",))
+    assert (second.id, second.reference, second.more_references) == ("apps/test/0004", "", ())
+
+
+def test_every_solution_of_apps_is_searched_for_and_the_index_knows_them_all(tmp_path: Path) -> None:
+    solutions = [
+        f"n = int(input())\ntotal = n * {i}\nfor k in range(n):\n    total += k\nprint(total)" for i in range(40)
+    ]
+    write(tmp_path / "apps/test.jsonl", {"id": 0, "question": "Sum up.", "solutions": json.dumps([*solutions, "x"])})
+    found = at_hand(str(tmp_path))
+    index = index_of(found.tasks, found.versions)
+    assert len(index.texts) == len(index.solutions) == 40
+    assert index.short == (
+        "apps apps/test/0000 description",
+        "apps apps/test/0000 reference",
+        "apps apps/test/0000 prompt",
+    )
+    texts = [f"Here:\n{s.upper()}" for s in solutions] + [s.replace("total", "s") for s in solutions]
+    search = Layered(decode(encode(index, "apps"), "x"), LAYERS, 0.5)
+    assert [m and m.layer for m in search(texts)] == ["text"] * 40 + ["identifiers"] * 40
+    assert search(["n = int(input())\ntotal = n * 41\nfor k in range(n):\n    total += k\nprint(total)"]) == [None]
 
 
 def test_livecodebench_reads_its_releases() -> None:

@@ -103,7 +103,7 @@ def test_a_damaged_index_is_refused(change, message: str) -> None:
 
 
 def test_the_shipped_index_is_what_the_builder_makes_of_the_files(shared_data: Path) -> None:
-    file, made = build_index(str(shared_data), "shipped index 1")
+    file, made = build_index(str(shared_data), "shipped index 2")
     shipped = decode(SHIPPED.read_bytes(), "x")
     assert (shipped.texts, shipped.solutions, shipped.statements) == (made.texts, made.solutions, made.statements)
     assert (shipped.short, shipped.trivial) == (made.short, made.trivial)

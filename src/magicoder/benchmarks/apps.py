@@ -1,7 +1,7 @@
 """APPS: 10,000 contest and interview problems, 5,000 of them the test set (Berkeley).
 
 Paper: Measuring Coding Challenge Competence With APPS, 2105.09938. Licence: MIT.
-Decontamination looks for the statement of every problem at hand, and for its first solution where the files have
+Decontamination looks for the statement of every problem at hand, and for all of its solutions where the files have
 them. The original looks for the whole question of the 5,000 test problems, and leaves out the 115,212 solutions as
 too slow for its nested loops.
 """
@@ -9,7 +9,7 @@ too slow for its nested loops.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import orjson
 
@@ -22,7 +22,10 @@ _FOLDERS = {"test": "test", "train": "train", "train_samples": "train"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Apps:
-    """`apps/{test,train}.jsonl[.gz]`, or folders `apps/{test,train,train_samples}/<number>/question.txt` as published.
+    """`apps/{test,train}.jsonl[.gz]` (Hub), or folders `apps/{test,train,train_samples}/<number>/` as first published.
+
+    A folder has `question.txt`, and may have `solutions.json` and `input_output.json`; a line has `question`, and may
+    have `solutions` and `input_output` (JSON within a text) and `problem_id` or `id`.
 
     The file `test_example_tests…` holds tests without statements and is not read here.
     """
@@ -54,7 +57,8 @@ class Apps:
         for path in lines:
             for index, row in enumerate(_files.rows(path)):
                 number = row.values.get("problem_id", row.values.get("id", index))
-                solutions = _solutions(row.optional("solutions"), row.where)
+                given = row.values.get("solutions")
+                solutions = _solutions(given if isinstance(given, list) else row.optional("solutions"), row.where)
                 yield self._task(split, str(number), row.text("question"), solutions, row.optional("input_output"))
         for path in sorted((folder / name).glob("*/question.txt")):
             solutions_path, tests = path.with_name("solutions.json"), path.with_name("input_output.json")
@@ -70,6 +74,7 @@ class Apps:
             description=_prose.statement(question),
             reference=solutions[0] if solutions else "",
             tests=tests,
+            more_references=tuple(dict.fromkeys(solutions[1:])),
         )
 
 
@@ -81,14 +86,14 @@ def _read(path: Path) -> str:
         raise BenchmarkError(f"{path}: cannot be read ({e}); replace the file") from None
 
 
-def _solutions(text: str, where: str) -> list[str]:
+def _solutions(given: str | list[Any], where: str) -> list[str]:
     """Return the solutions from their JSON array, none from an empty text."""
-    if not text.strip():
-        return []
-    try:
-        found = orjson.loads(text)
-    except orjson.JSONDecodeError as e:
-        raise BenchmarkError(f"{where}: solutions are not JSON ({e}); replace the file") from None
+    found: Any = given
+    if isinstance(given, str):
+        try:
+            found = orjson.loads(given) if given.strip() else []
+        except orjson.JSONDecodeError as e:
+            raise BenchmarkError(f"{where}: solutions are not JSON ({e}); replace the file") from None
     if not isinstance(found, list) or not all(isinstance(s, str) for s in found):
         raise BenchmarkError(f"{where}: solutions are not an array of text; replace the file")
     return found

@@ -133,7 +133,8 @@ def index_of(tasks: Sequence[Task], versions: dict[str, str], floor: int = FLOOR
     patterns = patterns_of(tasks, floor)
     forms = list(dict.fromkeys(p.form for p in patterns.searched))
     marks = dict(zip(forms, marks_of([Letters(form) for form in forms], 1, min(WINDOW, floor)), strict=True))
-    solved = [(t, found) for t in tasks for found in spellings(t.reference) if len(found.tokens) >= MIN_TOKENS]
+    references = ((t, text) for t in tasks for text in (t.reference, *t.more_references))
+    solved = [(t, found) for t, text in references for found in spellings(text) if len(found.tokens) >= MIN_TOKENS]
     solutions = marks_of([found for _, found in solved], 4)
     grams = cache(grams_of)  # one statement often stands for many tasks
     stated = ((t, grams(t.description) or grams(t.prompt)) for t in tasks)

@@ -92,7 +92,10 @@ def spellings(text: str) -> list[Code]:
     """
     found = [code(text)]
     assigned = {token[:-1].rstrip() for token in found[0].tokens if token[-1] == "=" and token[0] not in "=\"'"}
-    apart = code(_LONG_TEXT.sub(lambda m: _WORD.sub(lambda w: w[0] + "_" * (w[0] in assigned), m[0]), text))
+    changed = _LONG_TEXT.sub(lambda m: _WORD.sub(lambda w: w[0] + "_" * (w[0] in assigned), m[0]), text)
+    if changed == text:
+        return found
+    apart = code(changed)
     if apart.strong(0, len(apart.tokens)) != found[0].strong(0, len(found[0].tokens)):
         found.append(apart)
     return found

@@ -47,7 +47,7 @@ class Patterns:
 
 
 def patterns_of(tasks: Iterable[Task], min_characters: int) -> Patterns:
-    """Return the statement and the reference of each task, and its prompt where the statement does not do.
+    """Return the statement and the references of each task, and its prompt where the statement does not do.
 
     The prompt is searched for where the statement is below the floor or is not part of the prompt, and prompt and
     reference as one text where each is below the floor.
@@ -61,7 +61,8 @@ def patterns_of(tasks: Iterable[Task], min_characters: int) -> Patterns:
         before = len(searched)
         description, prompt = letters(task.description), letters(task.prompt)
         covered = len(description) >= min_characters and description in prompt
-        texts = [("description", task.description, description), ("reference", task.reference, letters(task.reference))]
+        texts = [("description", task.description, description)]
+        texts += [("reference", text, letters(text)) for text in (task.reference, *task.more_references)]
         if not covered:
             texts.append(("prompt", task.prompt, prompt))
         for kind, text, form in texts:
@@ -84,7 +85,11 @@ def patterns_of(tasks: Iterable[Task], min_characters: int) -> Patterns:
                 searched.append(whole)
             else:
                 unsearched.append(f"{task.benchmark} {task.id}")
-    return Patterns(searched=tuple(searched), short=tuple(short), trivial=tuple(trivial), unsearched=tuple(unsearched))
+    # Of a task with many solutions, several may be short.
+    lists = {"short": short, "trivial": trivial, "unsearched": unsearched}
+    return Patterns(
+        searched=tuple(searched), **{name: tuple(dict.fromkeys(entries)) for name, entries in lists.items()}
+    )
 
 
 def original_patterns(tasks: Iterable[Task]) -> Iterator[Pattern]:
