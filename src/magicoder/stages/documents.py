@@ -257,11 +257,15 @@ def _screened(settings: Documents, path: str, text: str) -> tuple[str, str]:
         return "generated", ""
     if "minified" in on and screens.is_minified(path, text):
         return "minified", ""
-    if "long_line" in on and (longest := screens.longest_line(text)) > settings.max_line_length:
+    if (
+        "long_line" in on
+        and (longest := screens.longest_line(text, settings.max_line_length)) > settings.max_line_length
+    ):
         return "long_line", f"{longest} characters"
-    if "data" in on and screens.is_data(text):
+    signs = screens.Signs.of(text)
+    if "data" in on and screens.is_data(text, signs):
         return "data", ""
-    if "few_letters" in on and screens.has_few_letters(text):
+    if "few_letters" in on and screens.has_few_letters(text, signs):
         return "few_letters", ""
     return "", ""
 

@@ -7,6 +7,7 @@ verdict does not depend on where or when a file is read.
 """
 
 import re
+from dataclasses import dataclass
 from typing import Final
 
 MEAN_LINE_LENGTH: Final = 100
@@ -17,6 +18,8 @@ FEWEST_LETTERS: Final = 0.25
 """Share of letters among the non-blank characters below which a file is no code. Source: The Stack's filter."""
 DATA_DIGITS: Final = 0.3
 """Share of digits among the non-blank characters from which a file is looked at as data."""
+DATA_QUOTES: Final = 0.06
+"""The same for quotes."""
 DATA_LINES: Final = 0.85
 """Share of lines that are nothing but literals from which a file is data."""
 CONTROL_SHARE: Final = 0.02
@@ -61,6 +64,11 @@ _GENERATED_NAME = re.compile(
     r"|(?:^|/)globalusings\.g\.cs$|\.xcodeproj/|\.js\.map$",
     re.IGNORECASE,
 )
+_GENERATED_PARTS: Final = re.compile(
+    r"_pb|\.pb|grpc|\.g\.|designer|generated|\.tab\.|lex\.yy|moc_|qrc_|parsetab|lextab|yacctab|bindata|lock|shrinkwrap"
+    r"|resolved|\.sum|\br\.java|buildconfig|assemblyinfo|xcodeproj|\.map"
+)
+"""One of these, in lower case, is in every name that `_GENERATED_NAME` matches; found in a tenth of its time."""
 _COMMENT = re.compile(r"^\s*(?:#|//|/\*|\*|--|;|%|<!--|\(\*|\{-|'|\"\"\"|'''|@|/// |dnl|rem\b)|\*/\s*$", re.IGNORECASE)
 _GENERATED = re.compile(
     r"@generated\b(?!\()|<auto-?generated"
@@ -144,7 +152,8 @@ def is_vendored(path: str) -> bool:
 
 def is_generated(path: str, text: str) -> bool:
     """Whether a program wrote the file: by its name, or by what a comment in its first lines says."""
-    if _GENERATED_NAME.search(path):
+    lowered = path.lower()
+    if (_GENERATED_PARTS.search(lowered) or not lowered.isascii()) and _GENERATED_NAME.search(path):
         return True
     head = text[:MARKER_CHARACTERS]
     lower = head.lower()
@@ -185,23 +194,52 @@ def is_minified(path: str, text: str) -> bool:
     return letters > MEAN_LINE_LENGTH * max(filled, 1) and len(data) - letters < MINIFIED_BLANKS * len(data)
 
 
-def longest_line(text: str) -> int:
-    """Return the length of the longest line in characters."""
+def longest_line(text: str, most: int = 0) -> int:
+    """Return the length of the longest line in characters; what is not above `most` may be answered with 0."""
+    at = 0
+    while most and at + most < len(text):  # from newline to the last newline within reach, looking at few characters
+        newline = text.rfind("\n", at, at + most + 1)
+        if newline < 0:
+            break
+        at = newline + 1
+    else:
+        if most:
+            return 0
     return max(map(len, text.split("\n")))
 
 
-def has_few_letters(text: str) -> bool:
+@dataclass(frozen=True, slots=True)
+class Signs:
+    """How many bytes of a text in UTF-8 are no blanks, and how many are letters, as which all beyond ASCII counts."""
+
+    data: bytes
+    dense: int
+    letters: int
+
+    @classmethod
+    def of(cls, text: str) -> "Signs":
+        """Count the characters of `text`."""
+        data = text.encode("utf-8", "replace")
+        return cls(data, len(data.translate(None, _BLANKS)), len(data) - len(data.translate(None, _LETTERS)))
+
+
+def has_few_letters(text: str, signs: Signs | None = None) -> bool:
     """Whether less than a quarter of the non-blank characters are letters; those beyond ASCII count as letters."""
-    dense = text.encode("utf-8", "replace").translate(None, _BLANKS)
-    return len(dense) - len(dense.translate(None, _LETTERS)) < FEWEST_LETTERS * len(dense)
+    signs = signs or Signs.of(text)
+    return signs.letters < FEWEST_LETTERS * signs.dense
 
 
-def is_data(text: str) -> bool:
+def is_data(text: str, signs: Signs | None = None) -> bool:
     """Whether the file is a table written as code: digits or quotes abound and most lines are nothing but literals."""
-    dense = text.encode("utf-8", "replace").translate(None, _BLANKS)
-    digits = len(dense) - len(dense.translate(None, _DIGITS))
-    quotes = dense.count(b'"') + dense.count(b"'")
-    if digits < DATA_DIGITS * len(dense) and quotes < 0.06 * len(dense):
+    signs = signs or Signs.of(text)
+    others = signs.dense - signs.letters  # digits and quotes are among them
+    if others < DATA_QUOTES * signs.dense:
+        return False
+    quotes = signs.data.count(b'"') + signs.data.count(b"'")
+    digits = (
+        others if others < DATA_DIGITS * signs.dense else len(signs.data) - len(signs.data.translate(None, _DIGITS))
+    )
+    if digits < DATA_DIGITS * signs.dense and quotes < DATA_QUOTES * signs.dense:
         return False
     lines = [line for line in text.split("\n") if line.strip()]
     if len(lines) < 10:
