@@ -85,7 +85,7 @@ def test_json_goes_to_stdout_alone(magicoder: Command, small_source: Path) -> No
     result = json.loads(done.stdout)
     assert result["summary"]["rows"] == sum(result["summary"]["languages"].values()) > 0
     assert [s["stage"] for s in result["summary"]["stages"]] == [
-        "documents", "seeds", "screened", "samples", "cleaned", "decontaminated",
+        "documents", "distinct_files", "seeds", "screened", "samples", "cleaned", "distinct_rows", "decontaminated",
     ]  # fmt: skip
 
 
@@ -95,7 +95,7 @@ def test_running_again_does_nothing_over_and_changes_nothing(
     magicoder("run", "--source", small_source, "--out", "out")
     before = tree(tmp_path / "out" / "dataset")
     again = magicoder("run", "--source", small_source, "--out", "out")
-    assert again.stderr.count("done before") == 6
+    assert again.stderr.count("done before") == 8
     assert tree(tmp_path / "out" / "dataset") == before
 
 

@@ -101,7 +101,9 @@ def test_one_and_two_workers_make_the_same_bytes(
     for workers in (1, 2):
         done = magicoder("run", recipe, "--out", f"w{workers}", "--workers", workers)
         assert done.returncode == 0, done.stderr
-    stages = ("documents", "seeds", "screened", "samples", "cleaned", "decontaminated", "dataset")
+    seeds = ("seeds", "distinct_seeds") if strategy == "oss_instruct" else ("seeds",)
+    stages = ("documents", "distinct_files", *seeds, "screened")
+    stages += ("samples", "cleaned", "distinct_rows", "decontaminated", "dataset")
     for stage in stages:
         assert tree(tmp_path / "w1" / stage) == tree(tmp_path / "w2" / stage), stage
     assert (tmp_path / "w1" / "report.html").read_bytes() == (tmp_path / "w2" / "report.html").read_bytes()

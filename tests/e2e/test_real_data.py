@@ -1,6 +1,7 @@
 """The main job on real input: fourteen languages of real source files, and recorded exchanges with a real teacher."""
 
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import pyarrow as pa
@@ -21,14 +22,17 @@ def assert_no_id_lost(run: Path) -> None:
         assert len(set(kept)) + len(set(rejected)) == len(set(before))
         assert set(kept) | set(rejected) == set(before)
 
-    documents = ids(run / "documents")
+    if (run / "distinct_files").exists():
+        one_way(ids(run / "documents"), ids(run / "distinct_files"), ids(run / "distinct_files" / "rejected"))
+    documents = ids(run / ("distinct_files" if (run / "distinct_files").exists() else "documents"))
     seeds_of, dropped = ids(run / "seeds", "document_id"), ids(run / "seeds" / "rejected")
+    dropped += [name.rpartition("#L")[0] for name in dropped]  # a document whose every function was rejected
     assert set(documents) <= set(seeds_of) | set(dropped)
-    seeds = ids(run / "seeds")
-    one_way(seeds, ids(run / "screened"), ids(run / "screened" / "rejected"))
+    for before, after in pairwise(stage for stage in ("seeds", "distinct_seeds", "screened") if (run / stage).exists()):
+        one_way(ids(run / before), ids(run / after), ids(run / after / "rejected"))
     one_way(ids(run / "screened"), ids(run / "samples", "seed_id"), ids(run / "samples" / "rejected"))
-    one_way(ids(run / "samples"), ids(run / "cleaned"), ids(run / "cleaned" / "rejected"))
-    one_way(ids(run / "cleaned"), ids(run / "decontaminated"), ids(run / "decontaminated" / "rejected"))
+    for before, after in pairwise(("samples", "cleaned", "distinct_rows", "decontaminated")):
+        one_way(ids(run / before), ids(run / after), ids(run / after / "rejected"))
 
 
 @pytest.mark.slow
