@@ -10,7 +10,7 @@ import pytest
 
 from magicoder.conversation import conversation
 from magicoder.engines.local import Local
-from magicoder.errors import RecipeError, SandboxError
+from magicoder.errors import RecipeError, SandboxError, TeacherError
 from magicoder.journal import Journal
 from magicoder.recipe import Recipe
 from magicoder.records import Completion, Outcome, Prompt, Sample, Seed, Verdict
@@ -220,3 +220,33 @@ def test_what_goes_back_does_not_differ_from_run_to_run() -> None:
 def test_impossible_options_are_named(options: dict[str, object], said: str) -> None:
     with pytest.raises(RecipeError, match=said):
         OssInstruct(**options)
+
+
+@dataclass
+class Failing(Teacher):
+    """Is down after so many answers."""
+
+    patience: int = 0
+
+    def collect(self) -> list[tuple[int, Completion]]:
+        if len(self.asked) >= self.patience:
+            raise TeacherError("down")
+        return super().collect()
+
+
+def test_a_run_that_breaks_at_any_turn_goes_on_without_paying_twice(make) -> None:
+    options = {"tests": "asserts", "solutions": 2, "repair": 1}
+    script = {"solutions": (WRONG, ALSO_WRONG), "repairs": (RIGHT,)}
+    whole = list(make(Teacher(**script), name="whole", **options))
+    asked = 0
+    for turn in range(1, 5):  # of five
+        broken = Failing(**script, patience=1, model="broken")
+        with pytest.raises(TeacherError):
+            make(broken, name="broken", **options)
+        asked += len(broken.asked)
+        assert asked == turn
+    last = Teacher(**script, model="broken")
+    rows = list(make(last, name="broken", **options))
+    assert len(last.asked) == 1
+    assert [r.response for r in rows] == [r.response for r in whole]
+    assert rows[0].turns == whole[0].turns

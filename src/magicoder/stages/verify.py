@@ -214,4 +214,4 @@ def _runnable() -> frozenset[str]:
 
 @cache
 def _fences() -> dict[str, str]:
-    return {name: language.name for language in all_languages() for name in language.fences}
+    return {name: language.name for language in (*all_languages(), *executable()) for name in language.fences}

@@ -10,7 +10,7 @@ from functools import cache
 from typing import Any, Final
 
 from magicoder.fingerprint import number
-from magicoder.languages import Language, executable, get
+from magicoder.languages import Language, all_languages, executable, get
 from magicoder.records import Completion, Message, Outcome, Program, Prompt, Sample, Seed, Verdict
 from magicoder.text.agreement import choose, difficulty
 from magicoder.text.feedback import what_happened
@@ -221,4 +221,4 @@ def _runnable() -> frozenset[str]:
 
 @cache
 def _fences() -> dict[str, str]:
-    return {name: language.name for language in executable() for name in language.fences}
+    return {name: language.name for language in (*all_languages(), *executable()) for name in language.fences}

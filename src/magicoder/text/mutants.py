@@ -94,6 +94,8 @@ def mutants(text: str, language: Named, most: int) -> list[Mutant]:
 
     Which ones depends on the text alone: kinds take turns, and within a kind the places are drawn at random.
     """
+    if not language.grammar:
+        return []
     data = text.encode("utf-8", "surrogatepass")
     found = mutants_python.edits(text) if language.name == "python" else _edits(data, text, language)
     seen = {"".join(text.split())}
