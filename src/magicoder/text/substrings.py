@@ -4,8 +4,9 @@ Both sides are brought to the same form before they are compared. Both forms map
 pattern that occurs in a text still occurs after both were mapped, and `letters` finds whatever `lowered` finds.
 """
 
+import re
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from typing import Any, Final, NamedTuple
 
@@ -106,55 +107,77 @@ class Lowest:
     def __init__(self, patterns: Sequence[bytes]) -> None:
         """Take the patterns, `lowered` and none empty."""
         self._patterns = patterns
-        self._scan: Any = None
-        self._scanned: list[int] = []
+        self._compiled: _Compiled | None = None
 
     @cached_property
     def _automaton(self) -> Automaton:
         return Automaton(self._patterns)
-
-    @cached_property
-    def _short(self) -> tuple[list[int], Automaton]:
-        from magicoder.kernels.scan import SHORTEST
-
-        numbers = [number for number, pattern in enumerate(self._patterns) if len(pattern) < SHORTEST]
-        return numbers, Automaton([self._patterns[number] for number in numbers])
 
     def first(self, texts: Sequence[str]) -> list[Match | None]:
         """Return for each text what `Automaton.first` finds in its form."""
         return [self._automaton.first(lowered(text)) for text in texts]
 
     def first_compiled(self, texts: Sequence[str]) -> list[Match | None]:
-        """Return the same, by windows of the patterns (`kernels/scan.py`). Needs numba.
+        """Return the same, by windows of the patterns (`kernels/scan.py`). Needs numba."""
+        if self._compiled is None:
+            self._compiled = _Compiled(self._patterns, texts)
+        found: list[Match | None] = [None] * len(texts)
+        for i, number in self._compiled.numbers(texts):
+            found[i] = Match(number, lowered(texts[i]).index(self._patterns[number]))
+        return found
 
-        Lowering ASCII is left to the kernel; a text with other characters is lowered here, since İ and the Kelvin sign
-        turn into ASCII letters.
-        """
+
+class _Compiled:
+    """Patterns as the kernel searches for them.
+
+    The kernel ignores ASCII case, which is as good as lowering a text, but for two characters that turn into ASCII
+    letters, İ and the Kelvin sign: a text with one of them is lowered first. A pattern with characters beyond ASCII,
+    whose case the kernel does not know, is searched for by its longest run of ASCII, and itself where that is found.
+    """
+
+    def __init__(self, patterns: Sequence[bytes], sample: Sequence[str]) -> None:
+        """Take the patterns, and the first texts, which say what is frequent in such."""
+        from magicoder.kernels.scan import SHORTEST, Scan
+
+        lowest: dict[bytes, int] = {}
+        for number, pattern in enumerate(patterns):
+            lowest.setdefault(pattern, number)
+        runs = {pattern: max(_ASCII.findall(pattern), key=len, default=b"") for pattern in lowest}
+        wide = [pattern for pattern, run in runs.items() if len(run) < len(pattern)]
+        short = [pattern for pattern, run in runs.items() if len(run) < SHORTEST and run == pattern]
+        narrow = [pattern for pattern, run in runs.items() if len(run) >= SHORTEST and run == pattern]
+        known = b"".join(map(_raw, sample))[:_SAMPLE]
+        self._wide, self._short = (Automaton(those) if those else None for those in (wide, short))
+        self._narrow = Scan(narrow, known)
+        self._runs = Scan([runs[p] for p in wide], known) if all(len(runs[p]) >= SHORTEST for p in wide) else None
+        self._of_wide, self._of_short, self._of_narrow = ([lowest[p] for p in those] for those in (wide, short, narrow))
+
+    def numbers(self, texts: Sequence[str]) -> Iterator[tuple[int, int]]:
+        """Yield the number of each text that holds a pattern, and that of the lowest."""
         from magicoder.kernels.scan import NONE
         from magicoder.kernels.texts import joined
 
-        data, starts = joined([text.encode() if text.isascii() else lowered(text) for text in texts])
-        numbers = [None if n == NONE else self._scanned[n] for n in self._windows(data).first(data, starts).tolist()]
-        short, automaton = self._short
-        found: list[Match | None] = []
-        for text, number in zip(texts, numbers, strict=True):
-            match = automaton.first(lowered(text)) if short else None
-            least = min((n for n in (number, short[match.pattern] if match else None) if n is not None), default=None)
-            found.append(None if least is None else Match(least, lowered(text).index(self._patterns[least])))
-        return found
-
-    def _windows(self, sample: bytes) -> Any:
-        """Return the scan, made when the first texts are there to say what is frequent in such."""
-        from magicoder.kernels.scan import SHORTEST, Scan
-
-        if self._scan is None:
-            lowest: dict[bytes, int] = {}
-            for number, pattern in enumerate(self._patterns):
-                if len(pattern) >= SHORTEST:
-                    lowest.setdefault(pattern, number)
-            self._scan, self._scanned = Scan(list(lowest), sample[:_SAMPLE]), list(lowest.values())
-        return self._scan
+        forms = [_raw(text) for text in texts]
+        found = {i: self._of_narrow[n] for i, n in enumerate(self._narrow.first(*joined(forms)).tolist()) if n != NONE}
+        asked = [(i, self._short, self._of_short) for i in range(len(texts))] if self._short else []
+        beyond = [i for i, text in enumerate(texts) if not text.isascii()] if self._wide else []
+        if beyond and self._runs:
+            places = self._runs.first(*joined([forms[i] for i in beyond])).tolist()
+            beyond = [i for i, n in zip(beyond, places, strict=True) if n != NONE]
+        for i, automaton, numbers in [*asked, *((i, self._wide, self._of_wide) for i in beyond)]:
+            match = automaton.first(lowered(texts[i])) if automaton else None
+            if match:
+                found[i] = min(found.get(i, numbers[match.pattern]), numbers[match.pattern])
+        yield from sorted(found.items())
 
 
+def _raw(text: str) -> bytes:
+    """Return `text` in UTF-8, lowered where ASCII case alone does not do."""
+    if not text.isascii() and ("\u0130" in text or "\u212a" in text):
+        return lowered(text)
+    return text.encode("utf-8", "surrogatepass")
+
+
+_ASCII: Final = re.compile(rb"[\0-\x7f]+")
 _SAMPLE: Final = 4_000_000
 """Bytes of the first texts that say what is frequent."""
