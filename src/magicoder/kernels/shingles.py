@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 from numba import int64, njit, types, uint8, uint32, uint64, void
+from numba.cpython.unsafe import numbers
 
 _SLOTS: Final = 256  # text.sketches.SLOTS, BANDS, ROWS and so on
 _BANDS: Final = 42
@@ -20,6 +21,7 @@ _PASS_STEP: Final = np.uint64(0xA0761D6478BD642F)
 _SHORT: Final = np.uint64(0x8EBC6AF09C88C6E3)
 
 _ZERO: Final = np.uint64(0)
+_ONE: Final = np.uint64(1)
 _BYTE: Final = np.uint64(8)
 _HALF: Final = np.uint64(32)
 _WHOLE: Final = np.uint64(64)
@@ -28,7 +30,13 @@ _EMPTY: Final = np.uint64(0xFFFFFFFFFFFFFFFF)
 _BYTES: Final = types.Array(uint8, 1, "C", readonly=True)
 _NUMBERS: Final = types.Array(int64, 1, "C", readonly=True)
 
-_IS_WORD: Final = np.array([c > 127 or chr(c).isalnum() or c == ord("_") for c in range(256)], np.uint8)
+_WORDS: Final = types.Array(uint64, 1, "A", readonly=True, aligned=False)
+
+_trailing_zeros: Any = numbers.trailing_zeros  # one machine instruction; Python has nothing of the kind
+
+_BLOCK: Final = 64
+_GATHER: Final = np.uint64(0x0102040810204080)
+"""Multiplied by eight bytes of 0 or 1, these stand as bits in the highest byte."""
 
 
 @njit(uint64(uint64), inline="always", cache=True)
@@ -68,34 +76,60 @@ def _short(text):  # type: ignore[no-untyped-def]
     return _mix(value)
 
 
-@njit(int64(_BYTES, _BYTES, uint64[::1]), nogil=True, cache=True)
-def _shingles(text, is_word, out):  # type: ignore[no-untyped-def]
-    """Write the hash of each shingle, and return how many there are."""
-    a = b = c = d = _ZERO
+@njit(int64(_BYTES, int64, int64, uint64[::1], int64[::1]), nogil=True, cache=True)
+def _edges(data, start, stop, packed, edges):  # type: ignore[no-untyped-def]
+    """Write where words begin and end, in turn, and return how many places that are.
+
+    64 bytes at a time: a flag for each (in vectors), the flags as bits, the bits that differ from the one before.
+    The flags stand in `packed`, eight numbers; `data` goes on for 64 bytes behind the last text.
+    """
+    flags = packed.view(np.uint8)
     found = int64(0)
-    value, packed, shift = _ZERO, _ZERO, _ZERO
-    inside = False
-    for i in range(np.uint64(len(text) + 1)):
-        if i < np.uint64(len(text)) and is_word[text[i]]:
-            packed |= np.uint64(text[i]) << shift
-            shift += _BYTE
-            inside = True
-            if shift == _WHOLE:
-                value, packed, shift = _fold(value, packed), _ZERO, _ZERO
-        elif inside:
-            if shift:
-                value = _fold(value, packed)
-            if found >= 4:
-                joined = ((a * _SHINGLE_FACTOR + b) * _SHINGLE_FACTOR + c) * _SHINGLE_FACTOR + d
-                out[found - 4] = _mix(joined * _SHINGLE_FACTOR + value)
-            a, b, c, d = b, c, d, value
+    before = _ZERO
+    for base in range(np.uint64(start), np.uint64(stop), np.uint64(_BLOCK)):
+        for i in range(np.uint64(_BLOCK)):
+            c = data[base + i]
+            letter, digit = np.uint8((c | 32) - 97) < 26, np.uint8(c - 48) < 10
+            flags[i] = letter | digit | (c > 127) | (c == 95)
+        bits = _ZERO
+        for k in range(8):
+            bits |= ((packed[k] * _GATHER) >> np.uint64(56)) << np.uint64(8 * k)
+        left = np.uint64(stop) - base
+        if left < _BLOCK:
+            bits &= (_ONE << left) - _ONE
+        changes = bits ^ ((bits << _ONE) | before)
+        before = bits >> np.uint64(63)
+        while changes:
+            edges[found] = base + np.uint64(_trailing_zeros(changes))
+            changes &= changes - _ONE
             found += 1
-            value, packed, shift = _ZERO, _ZERO, _ZERO
-            inside = False
-    if found < 5:
-        out[0] = _short(text)
-        return int64(1)
-    return found - 4
+    if found & 1:
+        edges[found] = stop
+        found += 1
+    return found
+
+
+@njit(int64(_WORDS, int64[::1], int64, uint64[::1], uint64[::1]), nogil=True, cache=True)
+def _shingles(eights, edges, count, values, out):  # type: ignore[no-untyped-def]
+    """Write the hash of each shingle of the words within `edges`, and return how many there are; 0 of few words.
+
+    `eights[i]` are the eight bytes from byte i of the texts on.
+    """
+    words = count >> 1
+    for word in range(words):
+        place, left = edges[2 * word], edges[2 * word + 1] - edges[2 * word]
+        value = _ZERO
+        while left > 8:
+            value = _fold(value, eights[place])
+            place += 8
+            left -= 8
+        values[word] = _fold(value, eights[place] & (_EMPTY >> np.uint64(64 - 8 * left)))
+    for i in range(np.uint64(max(words - 4, 0))):
+        joined = values[i]
+        for behind in range(1, 5):
+            joined = joined * _SHINGLE_FACTOR + values[i + np.uint64(behind)]
+        out[i] = _mix(joined)
+    return max(words - 4, 0)
 
 
 @njit(void(uint64[::1], uint64[::1], uint64[::1], uint64[::1]), nogil=True, cache=True)
@@ -132,18 +166,23 @@ _TUPLE: Any = types.Tuple  # numba has no types of its own
 _OUT: Final = _TUPLE((uint64[::1], uint32[::1], uint8[:, ::1], uint32[:, ::1]))
 
 
-@njit(int64(_BYTES, _NUMBERS, _BYTES, _OUT), nogil=True, cache=True)
-def _sketch(data, bounds, is_word, out):  # type: ignore[no-untyped-def]
+@njit(int64(_BYTES, _WORDS, _NUMBERS, _OUT), nogil=True, cache=True)
+def _sketch(data, eights, bounds, out):  # type: ignore[no-untyped-def]
     """Write the fields of a batch, and return how many shingles there are."""
     hashes, sizes, slots, keys = out
     longest = int64(0)
     for text in range(len(sizes)):
         longest = max(longest, bounds[text + 1] - bounds[text])
+    packed, edges = np.empty(_BLOCK // 8, np.uint64), np.empty(longest + 2, np.int64)
     mixed = np.empty(longest // 2 + 2, np.uint64)
     row, fresh = np.empty(_SLOTS, np.uint64), np.empty(_SLOTS, np.uint64)
     total = int64(0)
     for text in range(len(sizes)):
-        size = _shingles(data[bounds[text] : bounds[text + 1]], is_word, hashes[total:])
+        start, stop = bounds[text], bounds[text + 1]
+        size = _shingles(eights, edges, _edges(data, start, stop, packed, edges), mixed, hashes[total:])
+        if size == 0:
+            hashes[total] = _short(data[start:stop])
+            size = 1
         _throw(hashes[total : total + size], mixed, row, fresh)
         total += size
         sizes[text] = size
@@ -164,9 +203,10 @@ def sketch(texts: list[bytes]) -> tuple[Any, Any, Any, Any]:
     """Return the four fields of `text.sketches.SketchBatch` for encoded texts."""
     count = len(texts)
     bounds = np.fromiter(accumulate(map(len, texts), initial=0), np.int64, count + 1)
-    data = np.frombuffer(b"".join(texts), np.uint8)
+    data = np.frombuffer(b"".join([*texts, bytes(_BLOCK + 8)]), np.uint8)
+    eights = np.ndarray(len(data) - 8, np.uint64, data, 0, (1,))
     hashes = np.empty(bounds[-1] // 2 + count + 1, np.uint64)
     sizes = np.empty(count, np.uint32)
     slots, keys = np.empty((count, _SLOTS), np.uint8), np.empty((count, _BANDS + 1), np.uint32)
-    total = _sketch(data, bounds, _IS_WORD, (hashes, sizes, slots, keys))
+    total = _sketch(data, eights, bounds, (hashes, sizes, slots, keys))
     return hashes[:total].tobytes(), sizes.tobytes(), slots.tobytes(), keys.tobytes()

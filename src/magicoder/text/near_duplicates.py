@@ -41,7 +41,7 @@ Of pairs at the threshold this turns down one in three million."""
 _BLOCK: Final = 1 << 16
 """Texts whose keys are written together, band by band."""
 
-_LEAST_COMPILED: Final = 1 << 12
+_LEAST_COMPILED: Final = 1 << 11
 """Texts that are worth loading a compiled kernel."""
 
 _NOBODY: Final = 0xFFFFFFFF
