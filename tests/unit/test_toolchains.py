@@ -226,3 +226,28 @@ def test_asking_for_a_language_that_nothing_runs_says_so(monkeypatch):
 def test_java_files_are_named_and_started_as_the_language_wants(source, file, main):
     assert file_class(source) == file
     assert main_class(source) == main
+
+
+def test_a_toolchain_that_programs_could_not_read_is_missing_not_wrong(fresh):
+    script(fresh / "home" / "swift" / "bin" / "swiftc", "echo 6.0")
+    (fresh / "swiftc").symlink_to(fresh / "home" / "swift" / "bin" / "swiftc")
+    for folder in (*fresh.parents, fresh):
+        if folder.stat().st_uid == os.geteuid() and len(folder.parts) > 2:
+            folder.chmod(0o755)
+    (fresh / "home").chmod(0o700)
+    found = _toolchains.find("swift")
+    assert _toolchains.on_rung(found, 3) == _toolchains.on_rung(found, 1) == found
+    closed = _toolchains.on_rung(found, 2)
+    assert closed.version == ""
+    assert closed.missing == f"{fresh}/home is closed to the users that programs run as"
+    (fresh / "home").chmod(0o711)
+    assert _toolchains.on_rung(found, 2) == found
+
+
+def test_csharp_is_missing_where_its_own_proc_is_not_to_be_had():
+    found = _toolchains.find("csharp")
+    if not found.version:
+        pytest.skip(found.install)
+    assert _toolchains.on_rung(found, 3) == found
+    assert not _toolchains.on_rung(found, 1).version
+    assert "rung 3" in _toolchains.on_rung(found, 2).missing

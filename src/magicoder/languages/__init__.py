@@ -35,6 +35,7 @@ class Toolchain:
     beside           (name, text) of files of ours that lie beside the program while it is compiled and run
     shows            files and folders outside /usr that it reads, as patterns
     proc             it does not work without /proc
+    least_rung       how far down the ladder of isolation it works; 3 if its own entries of /proc must be readable
     compile_cpu_s, compile_memory_mb   what compiling may use
     """
 
@@ -54,6 +55,7 @@ class Toolchain:
     beside: tuple[tuple[str, str], ...] = ()
     shows: tuple[str, ...] = ()
     proc: bool = False
+    least_rung: int = 1
     compile_cpu_s: float = 30.0
     compile_memory_mb: int = 2048
 

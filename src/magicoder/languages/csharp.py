@@ -45,6 +45,7 @@ _TOOLCHAIN = Toolchain(
     beside=((_ASSERTS, _LISTENER), ("program.exe.config", _CONFIG)),
     shows=("/etc/mono",),
     proc=True,
+    least_rung=3,
 )
 
 PLUGIN = Language(

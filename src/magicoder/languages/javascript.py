@@ -9,6 +9,7 @@ _TOOLCHAIN = Toolchain(
     version=("node", "--version"),
     install="apt-get install nodejs",
     hello='console.log("hello");\n',
+    shows=("/etc/ssl/openssl.cnf",),
 )
 
 PLUGIN = Language(

@@ -16,6 +16,7 @@ _TOOLCHAIN = Toolchain(
     versions=(("node", "--version"),),
     install="npm install --global typescript@5",
     hello='const text: string = "hello";\nconsole.log(text);\n',
+    shows=("/etc/ssl/openssl.cnf",),
 )
 
 PLUGIN = Language(

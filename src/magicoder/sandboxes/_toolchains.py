@@ -97,6 +97,30 @@ def find(language: str) -> Found:
     )
 
 
+def on_rung(found: Found, level: int) -> Found:
+    """Return `found` as it can be used by cells of a rung (`_ladder.Rung.level`): missing where it would fail there.
+
+    A program must not be called wrong because of the user that it runs as.
+    """
+    if not found.version or level not in (1, 2):
+        return found
+    if level < found.toolchain.least_rung:
+        why = f"{found.toolchain.needs[0]} works on rung 3 only, with a /proc of its own"
+        return _missing(found.language, found.toolchain, why, "let this user make namespaces, or use a container")
+    words = [word for _, words in found.commands for word in words if word.startswith("/")]
+    closed = next(filter(None, map(_closed, words)), "") if level == 2 else ""
+    if closed:
+        why = f"{closed} is closed to the users that programs run as"
+        return _missing(found.language, found.toolchain, why, f"for all users: {found.toolchain.install}")
+    return found
+
+
+def _closed(path: str) -> str:
+    """Return the outermost part of a path that other users cannot pass or read, "" if there is none."""
+    parts = [(folder, 0o001) for folder in reversed(Path(path).parents)] + [(Path(path), 0o004)]
+    return next((str(part) for part, wanted in parts if not part.stat().st_mode & wanted), "")
+
+
 def cache_folder() -> Path:
     """Return where prepared things of compilers are kept; they can be deleted at any time.
 
@@ -202,13 +226,13 @@ def _fill(text: str, values: dict[str, str]) -> str:
     return re.sub(r"\{(\w+)\}", lambda m: values.get(m.group(1), m.group(0)), text)
 
 
-def _missing(language: str, toolchain: Toolchain, why: str) -> Found:
+def _missing(language: str, toolchain: Toolchain, why: str, install: str = "") -> Found:
     return Found(
         language=language,
         toolchain=toolchain,
         version="",
         missing=why,
-        install=toolchain.install,
+        install=install or toolchain.install,
         commands=(),
         shows=(),
     )

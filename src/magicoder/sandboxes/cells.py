@@ -83,7 +83,7 @@ class Jails:
         found = _toolchains.find(language)
         if language == "python" and self.python:
             return replace(found, version=_environment(self.python)[0], missing="", install="")
-        return found
+        return _toolchains.on_rung(found, self.rung.level)
 
     def identity(self, language: str) -> str:
         """Return the version, for Python with a digest of what is installed beside it."""

@@ -166,7 +166,7 @@ import (
     _ "bufio"; _ "bytes"; _ "container/heap"; _ "container/list"; _ "errors"; _ "fmt"; _ "io"; _ "math"; _ "math/big"
     _ "math/bits"; _ "math/cmplx"; _ "math/rand"; _ "os"; _ "reflect"; _ "regexp"; _ "sort"; _ "strconv"; _ "strings"
     _ "sync"; _ "testing"; _ "time"; _ "unicode"; _ "unicode/utf8"; _ "crypto/md5"; _ "crypto/sha256"; _ "encoding/hex"
-    _ "encoding/json"; _ "encoding/base64"; _ "context"; _ "net/http"; _ "sync/atomic"; _ "text/template"
+    _ "encoding/json"; _ "encoding/base64"; _ "context"; _ "sync/atomic"; _ "text/template"
 )
 
 func main() {}
