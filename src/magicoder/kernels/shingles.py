@@ -24,7 +24,7 @@ _ZERO: Final = np.uint64(0)
 _ONE: Final = np.uint64(1)
 _BYTE: Final = np.uint64(8)
 _HALF: Final = np.uint64(32)
-_WHOLE: Final = np.uint64(64)
+_SEVEN: Final = np.uint64(7)
 _EMPTY: Final = np.uint64(0xFFFFFFFFFFFFFFFF)
 
 _BYTES: Final = types.Array(uint8, 1, "C", readonly=True)
@@ -60,20 +60,20 @@ def _short(text):  # type: ignore[no-untyped-def]
         start += 1
     while stop > start and (text[stop - 1] == 32 or 9 <= text[stop - 1] <= 13):
         stop -= 1
-    value, packed, shift = _SHORT, _ZERO, _ZERO
+    value, packed, length = _SHORT, _ZERO, _ZERO
     for i in range(start, stop):
         byte = text[i]
         if byte == 13:
             byte = uint8(10)
         elif byte == 10 and i > start and text[i - 1] == 13:
             continue
-        packed |= np.uint64(byte) << shift
-        shift += _BYTE
-        if shift == _WHOLE:
-            value, packed, shift = _fold(value, packed), _ZERO, _ZERO
-    if shift:
+        packed |= np.uint64(byte) << (_BYTE * (length & _SEVEN))
+        length += _ONE
+        if length & _SEVEN == 0:
+            value, packed = _fold(value, packed), _ZERO
+    if length & _SEVEN:
         value = _fold(value, packed)
-    return _mix(value)
+    return _mix(_fold(value, length))
 
 
 @njit(int64(_BYTES, int64, int64, uint64[::1], int64[::1]), nogil=True, cache=True)

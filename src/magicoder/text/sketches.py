@@ -166,9 +166,19 @@ def _hash(data: bytes, start: int) -> int:
     """Return a 64-bit hash, of words of up to eight bytes without collisions."""
     value = start
     for place in range(0, len(data), 8):
-        value = ((value ^ int.from_bytes(data[place : place + 8], "little")) * _WORD_FACTOR) & _MASK
-        value ^= value >> 32
+        value = _fold(value, int.from_bytes(data[place : place + 8], "little"))
     return value
+
+
+def _fold(value: int, more: int) -> int:
+    value = ((value ^ more) * _WORD_FACTOR) & _MASK
+    return value ^ (value >> 32)
+
+
+def _whole(text: bytes) -> int:
+    """Return a hash of a text of few words; its length counts, since there are NULs that are not filling."""
+    data = _normalized(text)
+    return _fold(_hash(data, _SHORT), len(data))
 
 
 def _normalized(data: bytes) -> bytes:
@@ -184,7 +194,7 @@ def _hashes(texts: list[bytes]) -> tuple["array[int]", list[int]]:
         found = _WORD.findall(text)
         if len(found) < SHINGLE:  # padded: five values stand for one shingle
             found = []
-            values.extend((0, 0, 0, 0, _hash(_normalized(text), _SHORT)))
+            values.extend((0, 0, 0, 0, _whole(text)))
         values.extend(map(known.__getitem__, found))
         counts.append(len(found) or SHINGLE)
     runs = _array(values)
