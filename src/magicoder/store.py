@@ -125,18 +125,25 @@ class Writer(Generic[R]):
         """Publish the next part: rejections first, so that a part's presence means both are there."""
         self.write_table(to_table(self.record, rows), rejections)
 
-    def write_table(self, rows: pa.Table, rejections: list[Rejection]) -> None:
-        """Publish the next part as `write`, for a stage that passes rows on as they are and need not look into them."""
+    def write_table(
+        self, rows: pa.Table, rejections: list[Rejection], *, metadata: dict[bytes, bytes] | None = None
+    ) -> None:
+        """Publish the next part as `write`, from columns; `metadata` stays with the part, for `pq.read_schema`."""
         schema = schema_of(self.record)
         assert rows.schema.names == schema.names, f"these are no {self.record.__name__} records"
         name = _part_name(self.done)
         _write(self.folder / "rejected" / name, to_table(Rejection, rejections))
-        _write(self.folder / name, rows.cast(schema))  # Parquet has a name of its own for what a list holds
+        # Parquet has a name of its own for what a list holds, and a table read from a part has that part's metadata.
+        _write(self.folder / name, rows.cast(schema).replace_schema_metadata(metadata))
         self.done += 1
 
     def add_facts(self, facts: dict[str, Any]) -> None:
         """Keep deterministic figures about the stage in its manifest (JSON-ready values, no clock times)."""
         self._facts |= facts
+
+    def part_path(self, index: int) -> Path:
+        """Return the file of a part that is already written, for `read_table`."""
+        return self.folder / _part_name(index)
 
     def read_part(self, index: int) -> list[R]:
         """Return the rows of a part that is already written, to rebuild state when resuming."""

@@ -106,6 +106,14 @@ def test_near_duplicates_are_counted_and_that_none_were_looked_for_is_said(tmp_p
     assert "Near-duplicates were not looked for." in card_of(tmp_path / "none")
 
 
+def test_redactions_are_counted_by_step_and_kind_and_that_there_were_none_is_said(tmp_path):
+    assert "Nothing was replaced." in card_of(tmp_path)
+    redacted = {"redacted": {"records": 1200, "kinds": {"email": 1100, "password": 200}}}
+    text = card_of(tmp_path / "some", facts=FACTS | redacted)
+    assert "- decontaminated: 1,200 – email 1,100, password 200" in text
+    assert "Nothing was replaced." not in text
+
+
 def test_languages_are_shown_as_people_write_them_and_unknown_ones_as_they_are(tmp_path):
     samples = [make_sample(0), make_sample(1), make_sample(2, language="klingon")]
     content = section(card_of(tmp_path, samples), "What is in it")

@@ -438,3 +438,30 @@ def test_the_licence_in_the_file_is_the_one_that_counts(tmp_path: Path) -> None:
 def test_a_wrong_word_is_an_error_that_helps(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(RecipeError, match=message):
         Documents(**settings)
+
+
+def test_redactions_are_counted_by_kind_and_survive_a_kill(tmp_path: Path) -> None:
+    rows = [
+        raw("a.py", b"# mail ann.lee@gmail.com, bob@web.de and ann.lee@gmail.com\nprint('some code here')\n"),
+        raw("b.py", b"# mail cat@web.de\nhost = '93.184.216.34'\nprint('some other code')\n"),
+        raw("c.py", b"# nothing to see here at all\nprint('some more code, why not')\n"),
+        raw("d.py", b"# mail ann.lee@gmail.com, bob@web.de and ann.lee@gmail.com\nprint('some code here')\n"),
+    ]
+    stage = Documents(part_documents=1)
+    whole = run(tmp_path / "whole", rows, stage)
+    assert whole.manifest("").facts["redacted"] == {
+        "records": 2,
+        "kinds": {"email": 2, "ipv4": 1},
+    }  # the last is a copy
+    assert b"web.de" not in b"".join(files_of(tmp_path / "whole").values())
+    for parts in range(5):
+        shutil.copytree(tmp_path / "whole", tmp_path / str(parts))
+        for index in range(parts, 4):
+            (tmp_path / str(parts) / f"part-{index:05d}.parquet").unlink()
+        assert run(tmp_path / str(parts), rows, stage).manifest("") == whole.manifest("")
+
+
+def test_nothing_is_counted_where_nothing_is_replaced(tmp_path: Path) -> None:
+    rows = [raw("a.py", b"# mail ann.lee@gmail.com\nprint('some code')\n")]
+    out = run(tmp_path, rows, Documents(personal_data="keep"))
+    assert out.manifest("").facts["redacted"] == {"records": 0, "kinds": {}}

@@ -13,13 +13,17 @@ from dataclasses import dataclass, replace
 from itertools import count, groupby, islice
 from typing import Final
 
+import pyarrow.parquet as pq
+
 from magicoder import languages
 from magicoder.errors import CorpusError, StoreError
 from magicoder.protocols import Engine
 from magicoder.records import Document, RawDocument, Rejection
+from magicoder.schema import to_table
 from magicoder.store import Writer, account
 from magicoder.text import licenses, screens, secrets
 from magicoder.text.disk_set import DiskMap, key_of
+from magicoder.text.redaction import Redactions
 
 STAGE: Final = "documents"
 SCREENS: Final = (
@@ -42,6 +46,8 @@ BATCH_BYTES: Final = 4 * 2**20
 """What goes to a worker at once; smaller than a part, so that little waits in memory. Decides no result."""
 
 Batch = tuple[int, list[RawDocument]]
+Judged = tuple[Document | Rejection, tuple[str, ...]]
+"""What became of a file, and which kinds of secrets and personal data were replaced in it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,7 +111,7 @@ class Documents:
             StoreError: the corpus is not the one that an interrupted run began with.
         """
         out.progress.expect(self.limit, "files")
-        tally = _Tally()
+        tally, redacted = _Tally(), Redactions()
         parts = _parts(tally.watch(islice(raws, self.limit)), self.part_documents, self.part_bytes)
         with (
             DiskMap.opened(out.folder / "ids.partial") as ids,
@@ -114,31 +120,37 @@ class Documents:
             parts = _named(parts, ids)
             for index in range(out.done):
                 _replay(index, next(parts, []), out, texts)
+                redacted.take_over(pq.read_schema(out.part_path(index)).metadata)
             judge = functools.partial(_judge_batch, self)
             judged = engine.map(judge, _batches(parts, first=out.done))
             for _, answers in groupby(judged, key=lambda answer: answer[0]):
-                self._write_part([one for _, batch in answers for one in batch], out, texts)
+                part = self._write_part([one for _, batch in answers for one in batch], out, texts)
+                redacted.take_over(part.metadata())
         if tally.files == 0:
             raise CorpusError("the corpus holds no files; check its path and patterns")
-        out.add_facts({"files": tally.files, "bytes": tally.bytes})
+        out.add_facts({"files": tally.files, "bytes": tally.bytes, "redacted": redacted.facts()})
 
-    def _write_part(self, judged: list[Document | Rejection], out: Writer[Document], texts: DiskMap) -> None:
-        """Reject texts that were seen before, and publish the rest as the next part."""
+    def _write_part(self, answers: list[Judged], out: Writer[Document], texts: DiskMap) -> Redactions:
+        """Reject texts that were seen before, publish the rest as the next part, and return what was replaced in it."""
+        judged = [one for one, _ in answers]
         documents = [one for one in judged if isinstance(one, Document)] if "duplicate" in self.screens else []
         holders = texts.claim([(key_of(d.text), d.id) for d in documents])
         copies = {d.id: holder for d, holder in zip(documents, holders, strict=True) if holder is not None}
         kept: list[Document] = []
         rejected: list[Rejection] = []
-        for one in judged:
+        redacted = Redactions()
+        for one, kinds in answers:
             if isinstance(one, Rejection):
                 rejected.append(one)
             elif one.id in copies:
                 rejected.append(_rejection(one.id, "duplicate", copies[one.id], one.language))
             else:
                 kept.append(one)
+                redacted.add(kinds)
         account((one.id for one in judged), (d.id for d in kept), (r.id for r in rejected))
-        out.write(kept, rejected)
+        out.write_table(to_table(Document, kept), rejected, metadata=redacted.metadata())
         out.progress.tick(len(judged))
+        return redacted
 
 
 class _Tally:
@@ -200,13 +212,34 @@ def _replay(index: int, part: list[RawDocument], out: Writer[Document], texts: D
     out.progress.tick(len(part))
 
 
-def _judge_batch(settings: Documents, batch: Batch) -> tuple[int, list[Document | Rejection]]:
+def _judge_batch(settings: Documents, batch: Batch) -> tuple[int, list[Judged]]:
     index, raws = batch
     return index, [_judge(settings, raw) for raw in raws]
 
 
-def _judge(settings: Documents, raw: RawDocument) -> Document | Rejection:
+def _judge(settings: Documents, raw: RawDocument) -> Judged:
     """Return the document in `raw`, or why there is none."""
+    screened = _text_of(settings, raw)
+    if isinstance(screened, Rejection):
+        return screened, ()
+    text, language, license_ = screened
+    verdict = secrets.apply((text,), secrets=settings.secrets, personal_data=settings.personal_data)
+    if verdict.reason:
+        return _rejection(raw.id, verdict.reason, verdict.detail, language), ()
+    document = Document(
+        id=raw.id,
+        text=verdict.texts[0],
+        language=language,
+        repository=raw.repository,
+        commit=raw.commit,
+        path=raw.path,
+        license=license_,
+    )
+    return document, verdict.kinds
+
+
+def _text_of(settings: Documents, raw: RawDocument) -> tuple[str, str, str] | Rejection:
+    """Return the text in `raw`, its language and its licence, or which screen holds it back."""
     if raw.problem:
         return _rejection(raw.id, raw.problem, raw.detail, raw.language)
     language = raw.language or languages.detect(raw.path, raw.content[:HEAD_BYTES].decode("utf-8", "replace"))
@@ -231,18 +264,7 @@ def _judge(settings: Documents, raw: RawDocument) -> Document | Rejection:
     license_ = _license(raw.license, text)
     if settings.licenses and not licenses.is_allowed(license_, licenses.allow_list(settings.licenses)):
         return _rejection(raw.id, "license_not_allowed", license_ or "no licence found", language)
-    verdict = secrets.apply((text,), secrets=settings.secrets, personal_data=settings.personal_data)
-    if verdict.reason:
-        return _rejection(raw.id, verdict.reason, verdict.detail, language)
-    return Document(
-        id=raw.id,
-        text=verdict.texts[0],
-        language=language,
-        repository=raw.repository,
-        commit=raw.commit,
-        path=raw.path,
-        license=license_,
-    )
+    return text, language, license_
 
 
 def _screened(settings: Documents, path: str, text: str) -> tuple[str, str]:

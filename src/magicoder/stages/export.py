@@ -27,6 +27,7 @@ from magicoder.text.attribution import Attribution
 from magicoder.text.card import DATA_FILES, Card, Step, render_card, render_license
 from magicoder.text.coverage import Decontamination, decontamination, evidence_of
 from magicoder.text.lengths import Lengths, line_count
+from magicoder.text.redaction import redactions
 from magicoder.text.repetition import repetition
 
 ROW_GROUP_ROWS = 1000
@@ -275,6 +276,7 @@ def _card(summary: Summary, formats: tuple[str, ...], figures: _Figures, license
         prompt_tokens=summary.prompt_tokens,
         completion_tokens=summary.completion_tokens,
         cost_usd=summary.cost_usd,
+        redactions=redactions({s.stage: s.facts for s in summary.stages}),
         repetition=repetition({s.stage: s.facts for s in summary.stages}),
         from_instructions=described and load("strategies", summary.strategy).seed_kind == "instruction",
     )

@@ -143,7 +143,7 @@ class Seeds:
         for part in range(out.done):
             languages = _languages(documents, part)
             rows.update(languages)
-            index += read_table(out.folder / documents.manifest.parts[part], ["index"]).num_rows
+            index += read_table(out.part_path(part), ["index"]).num_rows
             out.progress.tick(len(languages))
         for drawn in engine.map(
             partial(_draw_part, self, documents, kind, limits), range(out.done, documents.part_count)

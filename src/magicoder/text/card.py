@@ -13,6 +13,7 @@ from magicoder.text.attribution import NOT_STATED
 from magicoder.text.coverage import Decontamination
 from magicoder.text.lengths import Lengths
 from magicoder.text.markdown import code, fenced, plain
+from magicoder.text.redaction import Redacted
 from magicoder.text.repetition import Repetition
 
 # fmt: off
@@ -58,6 +59,7 @@ class Card:
 
     strategy_note    one sentence about the strategy, may be ""
     from_instructions   the seeds are instructions, not snippets of code
+    redactions       in how many records of which step what was replaced
     repetition       what was compared with what, and which near-duplicates went
     languages        rows by language title, `licenses` rows by SPDX expression ("" unknown), both most frequent first
     lengths          what was measured (`instruction, characters`) → lengths
@@ -81,6 +83,7 @@ class Card:
     cost_usd: float | None
     from_instructions: bool = False
     repetition: Repetition = field(default_factory=Repetition)
+    redactions: tuple[Redacted, ...] = ()
 
 
 def render_card(card: Card) -> str:

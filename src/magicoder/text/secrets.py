@@ -101,11 +101,13 @@ class Verdict:
 
     texts     as they may be used
     reason    "" or why they may not: `secret` or `personal_data`; `detail` names kinds and lines, never the finding
+    kinds     what was replaced, each kind once
     """
 
     texts: tuple[str, ...]
     reason: str = ""
     detail: str = ""
+    kinds: tuple[str, ...] = ()
 
 
 def check_policies(*, secrets: str, personal_data: str) -> None:
@@ -140,7 +142,8 @@ def apply(texts: tuple[str, ...], *, secrets: str, personal_data: str, titles: t
             more = f", and {len(places) - SHOWN} more" if len(places) > SHOWN else ""
             return Verdict(texts=texts, reason=reason, detail=", ".join(places[:SHOWN]) + more)
     known: dict[str, dict[bytes, bytes]] = {}
-    return Verdict(texts=tuple(_replaced(t, f, known) if f else t for t, f in zip(texts, found, strict=True)))
+    replaced = tuple(_replaced(t, f, known) if f else t for t, f in zip(texts, found, strict=True))
+    return Verdict(texts=replaced, kinds=tuple(sorted({f.kind for findings in found for f in findings})))
 
 
 def _replaced(text: str, findings: list[Finding], known: dict[str, dict[bytes, bytes]]) -> str:

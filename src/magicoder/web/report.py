@@ -23,6 +23,7 @@ from magicoder.store import Artifact
 from magicoder.summary import StageCount, Summary
 from magicoder.text.coverage import decontamination, evidence_of
 from magicoder.text.lengths import Lengths
+from magicoder.text.redaction import redactions
 from magicoder.text.repetition import repetition
 from magicoder.web.passages import passages, source_address, visible
 
@@ -127,6 +128,7 @@ def render(summary: Summary, data: ReportData) -> str:
             _histogram("Instruction", data.instruction_lengths),
             _histogram("Response", data.response_lengths),
         ],
+        redactions=redactions({s.stage: s.facts for s in summary.stages}),
         repetition=repetition({s.stage: s.facts for s in summary.stages}),
         decontamination=decontamination({s.stage: s.facts for s in summary.stages}, names("benchmarks")),
         reasons={stage.stage: stage.reasons for stage in summary.stages},
