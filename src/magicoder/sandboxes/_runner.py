@@ -13,6 +13,7 @@ from typing import Final
 
 from magicoder.errors import SandboxError
 from magicoder.records import Limits, Outcome, Program, Verdict
+from magicoder.sandboxes import _wire
 from magicoder.sandboxes._judging import Opens
 from magicoder.sandboxes._plan import Costs, Keys, ordered
 from magicoder.sandboxes._verdicts import Verdicts
@@ -292,7 +293,7 @@ class _Stream:
 
 def _longest(limits: Limits) -> float:
     """Return how long at most a program keeps its worker, compilation and judge included."""
-    return 4 * max(limits.wall_s, 20 * limits.cpu_s + 60) + 300
+    return 2 * (_wire.wall_s(limits) + 3 * limits.cpu_s) + 600
 
 
 def _size(program: Program) -> int:
