@@ -20,6 +20,7 @@ from magicoder.sandboxes import _wire as wire
 _START_S: Final = 120.0
 GRACE_S: Final = 30.0
 """What a keeper may take beyond a program's wall limit before it is taken for broken."""
+_SPOILT: Final = "SystemExit: the program wrote to descriptors that are not its own"
 _MESSAGE: Final = 1 << 18
 _FOLDER: Final = Path(__file__).parent
 
@@ -214,7 +215,7 @@ def _report(said: dict[str, Any], error: bytes, fds: list[int]) -> wire.Report:
         out_of_memory=said["memory"],
         output_limit=said["output"],
         completed=said["completed"],
-        error=error.decode("utf-8", "replace"),
+        error=_SPOILT if said["spoilt"] else error.decode("utf-8", "replace"),
         error_kind=said["kind"],
         stdout=outputs[0],
         stderr=outputs[1],

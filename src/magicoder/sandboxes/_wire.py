@@ -4,6 +4,7 @@ Plain data without behaviour, shared by the side that asks (`_cell.py`) and the 
 """
 
 import json
+import marshal
 import sys
 from dataclasses import dataclass
 from typing import Any, Final
@@ -95,18 +96,18 @@ def wall_s(limits: Limits) -> float:
 
 
 def plan(request: Request) -> bytes:
-    """Return what only the program's own process reads: a plan in JSON behind its length, then files and source."""
+    """Return what only the program's own process reads: a plan behind its length (marshalled, which is quick to read), then files and source."""
     source = request.source.encode("utf-8", "surrogatepass")
-    head = json.dumps(
+    head = marshal.dumps(
         {
-            "argv": request.argv,
+            "argv": list(request.argv),
             "files": [(name, len(data)) for name, data in request.files],
             "environment": dict(request.environment),
             "entry_point": request.entry_point,
             "source": len(source),
         },
-        separators=(",", ":"),
-    ).encode()
+        2,
+    )
     return b"".join([len(head).to_bytes(4, sys.byteorder), head, *(data for _, data in request.files), source])
 
 
@@ -129,7 +130,7 @@ def order(request: Request, *, talk: bool, serve: bool = False) -> dict[str, Any
             "processes": limits.processes,
             "output": limits.output_kb << 10,
             "tmp": limits.tmp_mb,
-            "scratch": limits.tmp_mb,
+            "serve": serve,
         },
     }
 

@@ -165,7 +165,7 @@ def _keep(
         ready = {"ready": True, "user": capable, "group": group is not None, "missing": missing, "notes": notes}
         ready["python"] = ".".join(map(str, sys.version_info[:3]))
         ready["landlock"] = kernel.landlock_abi()
-        _forget()
+        _forget(keeper.place)
         control.send(watch.message(ready))
         keeper.serve()
     except watch.Orphaned:
@@ -191,8 +191,8 @@ def _enter(
     if level == 3:
         kernel.unshare(kernel.NEWNS | kernel.NEWNET | kernel.NEWIPC | kernel.NEWUTS)
         uid = slot if slot is not None else os.getuid()
-        view, problem = root.build([*prefixes, *config["read_only"]], uid, proc=config["proc"])
-        place = scratch.Mounted(uid, uid if slot is not None else os.getgid())
+        view, problem, shown = root.build([*prefixes, *config["read_only"]], uid, proc=config["proc"])
+        place = scratch.Mounted(uid, uid if slot is not None else os.getgid(), shown)
         place.prepare(16)
         processes = Processes(view, alone=True) if view >= 0 else None
     else:
@@ -209,8 +209,6 @@ def _enter(
         barrier = barriers.Filter(
             barriers.build(stay_in_group=level < 2, no_signals=level < 2 and kernel.landlock_abi() < 6)
         )
-    if capable:
-        kernel.control(kernel.PR_SET_DUMPABLE, 0)
     keeper = watch.Keeper(
         control,
         parent,
@@ -289,6 +287,7 @@ def _prefixes() -> list[str]:
     """Where this interpreter and its packages are, outside /usr."""
     found = {os.path.realpath(p) for p in (sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix)}
     found |= {sys.prefix, sys.base_prefix}
+    found = {p for p in found if not any(p != q and p.startswith(q + "/") for q in found)}
     outside = [p for p in found if p != "/usr" and not p.startswith("/usr/")]
     if "/" in outside or any(p.count("/") < 2 and p in ("/home", "/root", "/etc", "/var") for p in outside):
         raise Refused(f"an interpreter whose prefix is {outside} cannot be shown without the rest of the machine")
@@ -316,11 +315,15 @@ def _warm_up(modules: list[str]) -> list[str]:
     return missing
 
 
-def _forget() -> None:
+def _forget(place: scratch.Mounted | scratch.Folder) -> None:
     """Leave nothing of ours where a program looks by accident: not to hide it, but so that it changes nothing."""
     for name in [n for n in sys.modules if n == "magicoder" or n.startswith("magicoder.")]:
         del sys.modules[name]
     sys.path[:] = [p for p in sys.path if p]
+    sys.argv = [program.MAIN]
     os.environ.clear()
+    os.environ.update(HOME=place.work, TMPDIR=place.temporary, LANG="C.UTF-8", PATH="/usr/local/bin:/usr/bin:/bin")
+    program.fix_limits()
     gc.collect()
+    gc.disable()
     gc.freeze()

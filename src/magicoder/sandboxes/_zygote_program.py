@@ -7,12 +7,13 @@ with rights; from there on it has none, and shares its process with the program.
 
 from __future__ import annotations
 
+import _socket
 import _thread
-import array  # noqa: F401 - loaded before the walls close: socket.recv_fds wants it
 import atexit
 import builtins
-import json
+import gc
 import linecache
+import marshal
 import os
 import resource
 import signal
@@ -82,29 +83,36 @@ class Walls:
             self._barrier.enter()
 
 
-def _set_limits(limits: dict[str, Any]) -> None:
-    """Rlimits: each a backstop behind what is counted for all processes together."""
-    cpu = int(limits["cpu"]) + 2 if limits["cpu"] else resource.RLIM_INFINITY
-    values = [
-        (resource.RLIMIT_CPU, cpu),
-        (resource.RLIMIT_FSIZE, max(limits["tmp"], 1) << 20),
-        (resource.RLIMIT_NOFILE, 512),
+def fix_limits() -> None:
+    """Set, in the keeper, the limits that are the same for every program and do not hinder the keeper."""
+    for which, value in (
         (resource.RLIMIT_CORE, 0),
         (resource.RLIMIT_STACK, 64 << 20),
         (resource.RLIMIT_MEMLOCK, 64 << 10),
         (resource.RLIMIT_MSGQUEUE, 0),
         (resource.RLIMIT_SIGPENDING, 256),
         (resource.RLIMIT_RTPRIO, 0),
-    ]
+    ):
+        _limit(which, value)
+
+
+def _limit(which: int, value: int) -> None:
+    hard = resource.getrlimit(which)[1]
+    if hard != resource.RLIM_INFINITY and value > hard:
+        value = hard
+    resource.setrlimit(which, (value, value))
+
+
+def _set_limits(limits: dict[str, Any]) -> None:
+    """Rlimits: each a backstop behind what is counted for all processes together."""
+    _limit(resource.RLIMIT_FSIZE, max(limits["tmp"], 1) << 20)
+    _limit(resource.RLIMIT_NOFILE, 512)
+    if limits["cpu"] and not limits["serve"]:
+        _limit(resource.RLIMIT_CPU, int(limits["cpu"]) + 2)
     if limits["tasks"]:
-        values.append((resource.RLIMIT_NPROC, limits["tasks"]))
+        _limit(resource.RLIMIT_NPROC, limits["tasks"])
     if limits["data"]:
-        values.append((resource.RLIMIT_DATA, limits["data"]))
-    for which, value in values:
-        hard = resource.getrlimit(which)[1]
-        if hard != resource.RLIM_INFINITY and (value == resource.RLIM_INFINITY or value > hard):
-            value = hard
-        resource.setrlimit(which, (value, value))
+        _limit(resource.RLIMIT_DATA, limits["data"])
 
 
 class Channel:
@@ -114,24 +122,24 @@ class Channel:
     """
 
     def __init__(self, fd: int) -> None:
-        line = socket.socket(fileno=fd)
-        self._send, self._receive, self._receive_fds = line.send, line.recv, socket.recv_fds
-        self._line = line
+        self._fd = fd
+        self._read, self._write = os.read, os.write
+        self._line = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET, 0, fd)
 
     def say(self, word: bytes) -> None:
         """Send one word."""
-        self._send(word)
+        self._write(self._fd, word)
 
     def tests(self) -> bytes:
         """Say that the program's own code has ended, and get the tests, which were not in this process before."""
-        self._send(b"S")
-        _, fds, _, _ = self._receive_fds(self._line, 16, 1)
-        return read_all(fds[0])
+        self._write(self._fd, b"S")
+        _, passed, _, _ = self._line.recvmsg(16, 64)
+        return read_all(int.from_bytes(passed[0][2][:4], sys.byteorder))
 
     def complete(self) -> None:
         """Prove that the end was reached: ask for the secret, and send it back."""
-        self._send(b"D")
-        self._send(b"T" + self._receive(64))
+        self._write(self._fd, b"D")
+        self._write(self._fd, b"T" + self._read(self._fd, 64))
 
 
 def read_all(fd: int) -> bytes:
@@ -144,7 +152,7 @@ def read_all(fd: int) -> bytes:
     return data
 
 
-def become(order: dict[str, Any], fds: dict[str, int], walls: Walls, places: dict[str, str], answer: Any) -> None:
+def become(order: dict[str, Any], fds: dict[str, int], walls: Walls, work: str, answer: Any) -> None:
     """Turn this fresh child of the keeper into the program; never returns.
 
     `fds`: payload, stdin (-1: nothing), stdout, stderr, channel, talk (-1: none). `answer` is the codec's function.
@@ -156,16 +164,11 @@ def become(order: dict[str, Any], fds: dict[str, int], walls: Walls, places: dic
         plan, blobs = _unpack(payload)
         del payload
         channel = Channel(_arrange(order, fds))
-        os.chdir(places["work"])
+        os.chdir(work)
         walls.enter(order["limits"])
         _write_files(plan["files"], blobs)
-        environment = {
-            "PATH": "/usr/local/bin:/usr/bin:/bin",
-            "HOME": places["work"],
-            "LANG": "C.UTF-8",
-            "TMPDIR": places["temporary"],
-        }
-        environment.update(plan["environment"])
+        if plan["environment"]:
+            os.environ.update(plan["environment"])
     except BaseException as e:
         if channel is not None:
             channel.say(b"!" + f"{type(e).__name__}: {e}".encode()[:500])
@@ -175,18 +178,18 @@ def become(order: dict[str, Any], fds: dict[str, int], walls: Walls, places: dic
     channel.say(b"G")
     try:
         if plan["argv"]:
-            _execute(plan["argv"], environment, channel)
+            _execute(plan["argv"], channel)
         source = blobs[-1]
         del blobs
-        _run(source, plan, environment, channel, CHANNEL_FROM + 1 if order["talk"] else -1, answer, order["tests"])
+        _run(source, plan, channel, CHANNEL_FROM + 1 if order["talk"] else -1, answer, order["tests"])
     finally:
         _exit(1)
 
 
 def _unpack(payload: bytes) -> tuple[dict[str, Any], list[bytes]]:
-    """The plan (JSON behind its length) and the blobs whose sizes it states; the last is the source."""
+    """The plan (marshalled, behind its length) and the blobs whose sizes it states; the last is the source."""
     (size,) = struct.unpack_from("=I", payload)
-    plan = json.loads(payload[4 : 4 + size])
+    plan = marshal.loads(payload[4 : 4 + size])  # noqa: S302 - written by the trusted side
     at, blobs = 4 + size, []
     for _, length in [*plan["files"], ("", plan["source"])]:
         blobs.append(payload[at : at + length])
@@ -196,19 +199,17 @@ def _unpack(payload: bytes) -> tuple[dict[str, Any], list[bytes]]:
 
 def _arrange(order: dict[str, Any], fds: dict[str, int]) -> int:
     """Put descriptors where they belong, close all others, and return the channel's new number."""
-    null = os.open("/dev/null", os.O_RDWR) if fds["stdin"] < 0 else fds["stdin"]
     talk = fds["talk"]
+    stdin, stdout = fds["stdin"], fds["stdout"]
     if talk >= 0 and order["serve"]:
-        null, out = talk, talk
-    else:
-        out = fds["stdout"]
-    # First out of the way of 0, 1 and 2, then into place.
+        stdin = stdout = talk
+    if stdin >= 0:  # else it stays what it is in the keeper: nothing
+        os.dup2(stdin, 0)
+    os.dup2(stdout, 1)
+    os.dup2(fds["stderr"], 2)
     os.dup2(fds["channel"], CHANNEL_FROM, inheritable=False)
     if talk >= 0:
         os.dup2(talk, CHANNEL_FROM + 1, inheritable=False)
-    high = [os.dup2(fd, CHANNEL_FROM + 2 + i, inheritable=False) for i, fd in enumerate((null, out, fds["stderr"]))]
-    for i, fd in enumerate(high):
-        os.dup2(fd, i)
     keep_talk = talk >= 0 and not order["serve"]
     # What is left below are the keeper's own: the walls need some of them; `_write_files` closes them all.
     kernel.close_from(CHANNEL_FROM + (2 if keep_talk else 1))
@@ -228,11 +229,11 @@ def _write_files(files: list[tuple[str, int]], blobs: list[bytes]) -> None:
         os.close(fd)
 
 
-def _execute(argv: list[str], environment: dict[str, str], channel: Channel) -> None:
+def _execute(argv: list[str], channel: Channel) -> None:
     for which in (signal.SIGPIPE, signal.SIGXFSZ):
         signal.signal(which, signal.SIG_DFL)
     try:
-        os.execvpe(argv[0], argv, environment)
+        os.execvp(argv[0], argv)
     except (OSError, ValueError) as e:
         channel.say(b"X" + str(e).encode("utf-8", "replace")[:500])
     _exit(127)
@@ -241,16 +242,12 @@ def _execute(argv: list[str], environment: dict[str, str], channel: Channel) -> 
 def _run(
     source: bytes,
     plan: dict[str, Any],
-    environment: dict[str, str],
     channel: Channel,
     talk: int,
     answer: Callable[[Any, bytes], bytes] | None,
     tests: bool,  # noqa: FBT001 - internal
 ) -> None:
     """Run Python source in this process, then its tests or its caller, and end the process."""
-    os.environ.clear()
-    os.environ.update(environment)
-    sys.argv = [MAIN]
     if plan["files"]:
         sys.path.insert(0, os.getcwd())
     module = types.ModuleType("__main__")
@@ -258,9 +255,12 @@ def _run(
     space["__builtins__"] = builtins
     space["__file__"] = MAIN
     sys.modules["__main__"] = module
-    code = 0
+    code, main, process = 0, os.getpid(), os.getpid
+    gc.enable()
     try:
         _perform(source.decode("utf-8", "surrogatepass"), MAIN, space)
+        if process() != main:
+            _finish(0)  # a fork of the program that ran to its end: only the program itself is tested
         if tests:
             text = channel.tests().decode("utf-8", "surrogatepass")
             vars(builtins).update(_KEEP_BUILTINS)
@@ -268,16 +268,19 @@ def _run(
             _perform(text, TESTS, space)
         elif talk >= 0 and answer is not None:
             _converse(space, plan["entry_point"], talk, answer)
-        channel.complete()
+        if process() == main:
+            channel.complete()
     except SystemExit as e:
         code = _exit_code(e)
+        if process() != main:
+            _finish(code)
         if tests or talk >= 0:
             channel.say(b"Eexit\0SystemExit: the program ended itself before its end was reached")
         else:
             channel.complete()
     except BaseException as e:
         code = 1
-        _report(e, channel)
+        _report(e, channel if process() == main else None)
     _finish(code)
 
 
@@ -295,7 +298,7 @@ def _exit_code(end: SystemExit) -> int:
     return 1
 
 
-def _report(error: BaseException, channel: Channel) -> None:
+def _report(error: BaseException, channel: Channel | None) -> None:
     """Print the traceback as Python does, without our own frames, and send the last line of it."""
     frames = error.__traceback__
     while frames is not None and frames.tb_frame.f_code.co_filename not in (MAIN, TESTS):
@@ -314,7 +317,8 @@ def _report(error: BaseException, channel: Channel) -> None:
     except BaseException:
         line, lines = name, [name]
     try:
-        channel.say(b"E" + kind.encode() + b"\0" + line.encode("utf-8", "replace")[:2000])
+        if channel is not None:
+            channel.say(b"E" + kind.encode() + b"\0" + line.encode("utf-8", "replace")[:2000])
         sys.stdout.flush()
         sys.stderr.write("".join(lines))
     except BaseException:

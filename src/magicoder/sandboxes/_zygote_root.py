@@ -14,6 +14,7 @@ from magicoder.sandboxes import _kernel as kernel
 
 _DEVICES = ("null", "zero", "full", "random", "urandom")
 _SYSTEM = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
+_SCRATCH = ("/tmp", "/dev/shm")  # noqa: S108 - as above
 _COVER = ("/mnt", "/media", "/srv", "/home", "/run", "/tmp")  # noqa: S108 - covered, in a namespace of our own
 
 
@@ -22,11 +23,12 @@ def device_paths() -> tuple[str, ...]:
     return tuple(f"/dev/{name}" for name in _DEVICES)
 
 
-def build(read_only: list[str], uid: int, *, proc: bool) -> tuple[int, str]:
+def build(read_only: list[str], uid: int, *, proc: bool) -> tuple[int, str, list[tuple[str, str]]]:
     """Make a tiny read-only root with `read_only` and the system's programs in it, and move this process there.
 
     /tmp and /dev/shm are mounted by `_zygote_scratch`. Returns a descriptor of a /proc that only this process has, -1
-    if there can be none, and why not.
+    if there can be none, and why not; and what of `read_only` lies where those will be mounted: where it is meanwhile,
+    and where it belongs.
 
     Raises:
         OSError: the kernel refuses.
@@ -48,8 +50,13 @@ def build(read_only: list[str], uid: int, *, proc: bool) -> tuple[int, str]:
     for name, data in etc.items():
         with open(f"{new}/etc/{name}", "wb") as file:
             file.write(data)
+    hidden: list[tuple[str, str]] = []
     for path in sorted({*read_only, "/etc/alternatives"}):
-        if os.path.exists(path):
+        if any(_below(path, place) for place in _SCRATCH):
+            if os.path.isdir(path) and not any(_below(path, earlier) for _, earlier in hidden):
+                hidden.append((f"/.shown/{len(hidden)}", path))
+                _bind(new, path, bound, at=hidden[-1][0])
+        elif os.path.exists(path):
             _bind(new, path, bound)
     for name in _DEVICES:
         os.close(os.open(f"{new}/dev/{name}", os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o444))
@@ -63,18 +70,18 @@ def build(read_only: list[str], uid: int, *, proc: bool) -> tuple[int, str]:
     flags = kernel.MS_BIND | kernel.MS_REMOUNT | kernel.MS_RDONLY | kernel.MS_NOSUID | kernel.MS_NODEV
     kernel.mount("", "/", "", flags)
     socket.sethostname("cell")
-    return view, problem
+    return view, problem, hidden
 
 
 def _below(path: str, folder: str) -> bool:
     return path == folder or path.startswith(folder.rstrip("/") + "/")
 
 
-def _bind(new: str, path: str, bound: list[str]) -> None:
+def _bind(new: str, path: str, bound: list[str], at: str = "") -> None:
     """Show `path` of the outside at the same place below `new`, read-only, whatever is mounted below it too."""
     if any(_below(path, earlier) for earlier in bound):
         return
-    target = new + path
+    target = new + (at or path)
     if os.path.isdir(path):
         os.makedirs(target, 0o755, exist_ok=True)
     else:
@@ -107,7 +114,8 @@ def _processes(new: str, *, keep: bool) -> tuple[int, str]:
     """Mount a /proc that shows a program its own processes only; without `keep` nobody but us can reach it."""
     flags = kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC
     problem = ""
-    for options in ("hidepid=2,subset=pid", "hidepid=2"):
+    # What nobody else can reach hides nothing: not even what is not ours to trace, whose times we have to read.
+    for options in ("hidepid=2,subset=pid", "hidepid=2") if keep else ("subset=pid", ""):
         try:
             kernel.mount("proc", f"{new}/proc", "proc", flags, options)
         except OSError as e:

@@ -24,8 +24,10 @@ class Mounted:
     temporary = "/tmp"  # noqa: S108
     work = "/tmp/w"  # noqa: S108
 
-    def __init__(self, uid: int, gid: int) -> None:
+    def __init__(self, uid: int, gid: int, shown: list[tuple[str, str]]) -> None:
+        """`shown`: folders of the outside that belong below these, and where they are until then."""
         self._owner = (uid, gid)
+        self._shown = shown
         self._size = 0
         self.generation = 0
         """Changes with the folders themselves: what is allowed below them must be said anew."""
@@ -44,6 +46,9 @@ class Mounted:
         self.generation += 1
         os.mkdir(self.work, 0o700)
         os.chown(self.work, *self._owner)
+        for source, target in self._shown:
+            os.makedirs(target, 0o755, exist_ok=True)
+            kernel.mount(source, target, "", kernel.MS_BIND | kernel.MS_REC)
         self._fresh = self._look()
 
     def clean(self) -> None:

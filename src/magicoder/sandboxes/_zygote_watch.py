@@ -27,6 +27,7 @@ _NONBLOCK: Final = 2  # SPLICE_F_NONBLOCK
 _FIONREAD: Final = 0x541B
 _READ: Final = select.POLLIN | select.POLLHUP | select.POLLERR
 _CHUNK: Final = 1 << 20
+KINDS: Final = ("assert", "exception", "syntax", "exit", "memory")
 _SHORTEST_S: Final = 0.004
 _LOOK_EVERY_S: Final = 0.02
 """Between two looks at the memory of processes, where no control group watches it."""
@@ -91,7 +92,8 @@ class Line:
         self._tests = tests
         self._expect = b"G"
         self._secret = b""
-        self._buffer = bytearray(4096)
+        self._heard = bytearray(4096)
+        self._error_text = bytearray(4096)
         self.started = self.completed = self.spoilt = False
         self.failed = ""
         self.kind = ""
@@ -101,7 +103,7 @@ class Line:
         """Take the words that are there; False when the other side has hung up."""
         while True:
             try:
-                size = self.near.recv_into(self._buffer, 0, socket.MSG_DONTWAIT)
+                size = self.near.recv_into(self._heard, 0, socket.MSG_DONTWAIT)
             except BlockingIOError:
                 return True
             except OSError:
@@ -111,14 +113,13 @@ class Line:
             self._take(size)
 
     def _take(self, size: int) -> None:
-        word = bytes(self._buffer[:1])
-        if self.spoilt or self.kind or self.completed:
-            self.spoilt = self.spoilt or not self.kind
-        elif not self.started and word == b"!":
-            self.failed = bytes(self._buffer[1:size]).decode("utf-8", "replace") or "?"
+        word = bytes(self._heard[:1])
+        if self.kind or self.completed:
+            return  # nothing that comes after the end changes it
+        if not self.started and word == b"!":
+            self.failed = bytes(self._heard[1:size]).decode("utf-8", "replace") or "?"
         elif self.started and word in (b"E", b"X"):
             self._error(word, size)
-            return
         elif word != self._expect or (word != b"T" and size != 1):
             self.spoilt = True
         else:
@@ -138,25 +139,27 @@ class Line:
                 self.near.send(self._secret)
             self._expect = b"T"
         else:
-            self.completed = bytes(self._buffer[1:size]) == self._secret
+            self.completed = bytes(self._heard[1:size]) == self._secret
             self.spoilt = not self.completed
 
     def _error(self, word: bytes, size: int) -> None:
-        """The kind stays here; the text stays in the buffer, from where it goes on and is wiped."""
-        end = self._buffer.find(b"\0", 0, size) if word == b"E" else 0
-        self.kind = bytes(self._buffer[1:end]).decode("ascii", "replace") if word == b"E" else "start"
-        self.error_size = max(0, size - end - 1)
-        self._buffer[: self.error_size] = self._buffer[end + 1 : end + 1 + self.error_size]
+        """The kind is kept; the text only goes through, and is wiped: it may hold what tests expect."""
+        end = max(0, self._heard.find(b"\0", 0, size)) if word == b"E" else 0
+        kind = bytes(self._heard[1:end]).decode("ascii", "replace") if word == b"E" else "start"
+        self.kind = kind if kind in KINDS else "exception"
+        self.error_size = size - end - 1
+        self._error_text[: self.error_size] = self._heard[end + 1 : size]
 
     def error(self) -> memoryview:
         """Return the error's text."""
-        return memoryview(self._buffer)[: self.error_size]
+        return memoryview(self._error_text)[: self.error_size]
 
     def close(self) -> None:
         """Hang up, and forget what was said."""
         self.near.close()
         self.far.close()
-        self._buffer[:] = bytes(len(self._buffer))
+        for buffer in (self._heard, self._error_text):
+            buffer[:] = bytes(len(buffer))
 
 
 class Usage:
@@ -218,7 +221,7 @@ class Keeper:
     ) -> None:
         self._control = control
         self._walls = walls
-        self._place = place
+        self.place = place
         self._group = group
         self._view = view
         self._kill = kill
@@ -292,8 +295,8 @@ class Run:
     def perform(self) -> None:
         """Run the program and report. Raises Orphaned, OSError."""
         keeper, limits = self._keeper, self._limits
-        keeper._place.prepare(limits["scratch"])
-        keeper._walls.renew(keeper._place.generation)
+        keeper.place.prepare(limits["tmp"])
+        keeper._walls.renew(keeper.place.generation)
         limits["tasks"], limits["data"] = keeper._tasks(limits), 0
         if keeper._group is not None:
             keeper._group.prepare(limits["memory"], limits["processes"])
@@ -336,10 +339,8 @@ class Run:
             "stderr": err.write,
             "channel": self._line.far.detach(),
         }
-        place = self._keeper._place
-        places = {"work": place.work, "temporary": place.temporary}
         try:
-            program.become(self._order, fds, self._keeper._walls, places, self._keeper._answer)
+            program.become(self._order, fds, self._keeper._walls, self._keeper.place.work, self._keeper._answer)
         finally:
             os._exit(120)
 
@@ -363,6 +364,7 @@ class Run:
                         if not self._line.hear():
                             poll.unregister(line)
                             own.remove(line)
+                        over = over or self._line.spoilt
                     elif fd in streams:
                         over = self._drain(streams[fd], own) or over
                     else:
@@ -455,7 +457,7 @@ class Run:
             self._timed_out = self._timed_out or "cpu"  # the rlimit was faster
         if self._order["collect"] and code == 0:
             self._collect()
-        keeper._place.clean()
+        keeper.place.clean()
         fds = [stream.file for stream in self._streams if stream.size]
         if self._collected >= 0:
             fds.append(self._collected)
@@ -468,7 +470,8 @@ class Run:
             "started": line.started,
             "failed": line.failed,
             "completed": line.completed and not line.spoilt if self._order["python"] else code is not None,
-            "kind": "exception" if line.kind == "memory" else line.kind,
+            "kind": "exit" if line.spoilt else "exception" if line.kind == "memory" else line.kind,
+            "spoilt": line.spoilt,
             "cpu": cpu,
             "wall": wall,
             "peak": keeper._group.peak_mb() if keeper._group is not None else max(0.0, self._usage.peak_mb),
@@ -479,7 +482,7 @@ class Run:
 
     def _collect(self) -> None:
         owners = frozenset({self._keeper._walls.uid if self._keeper._walls.uid is not None else os.getuid()})
-        place = self._keeper._place
+        place = self._keeper.place
         try:
             self._collected, self._files = scratch.gather(place.work, self._order["collect"], _COLLECT_MB << 20, owners)
         except OverflowError:
