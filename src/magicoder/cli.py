@@ -412,12 +412,13 @@ def trace(folder: Path, sample_id: str, journal: Path | None, as_json: bool) -> 
 @main.command()
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 @click.option("--data", envvar="MAGICODER_DATA", metavar="DIR", help="Folder with local benchmark files.")
-def doctor(as_json: bool, data: str | None) -> None:
+@click.option("--run", "run_greetings", is_flag=True, help="Also run a greeting in every language, in the sandbox.")
+def doctor(as_json: bool, data: str | None, run_greetings: bool) -> None:
     """Check what works here, and say how to get the rest."""
     from magicoder import console
     from magicoder.doctor import examine
 
-    findings = examine(data, _home())
+    findings = examine(data, _home(), run=run_greetings)
     if as_json:
         click.echo(_json(findings))
     else:

@@ -12,20 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-TOOLCHAINS = (
-    ("python", "python3", "--version", "comes with Python"),
-    ("javascript", "node", "--version", "apt-get install nodejs"),
-    ("typescript", "tsc", "--version", "npm install --global typescript"),
-    ("java", "javac", "-version", "apt-get install default-jdk-headless"),
-    ("cpp", "g++", "--version", "apt-get install g++"),
-    ("rust", "rustc", "--version", "apt-get install rustc"),
-    ("php", "php", "--version", "apt-get install php-cli"),
-    ("shell", "bash", "--version", "apt-get install bash"),
-    ("csharp", "mcs", "--version", "apt-get install mono-mcs"),
-    ("go", "go", "version", "apt-get install golang-go"),
-    ("swift", "swiftc", "--version", "a toolchain from swift.org"),
-)
-
 SERVERS = (("vLLM, transformers serve", 8000), ("llama.cpp", 8080), ("Ollama", 11434), ("LM Studio", 1234))
 
 
@@ -39,14 +25,17 @@ class Finding:
     fix: str = ""
 
 
-def examine(data: str | None, home: Path) -> list[Finding]:
-    """Look at everything; nothing is changed, and nothing leaves this machine."""
+def examine(data: str | None, home: Path, *, run: bool = False) -> list[Finding]:
+    """Look at everything; nothing leaves this machine. Nothing is changed either, except by `run`.
+
+    run      also runs a greeting in every language, in jails; what compilers keep is made where it is not there yet
+    """
     return [
         _python(),
         *_packages(),
         _gpu(),
-        _sandbox(),
-        *(_toolchain(*t) for t in TOOLCHAINS),
+        *_sandbox(),
+        *(_greetings() if run else ()),
         *_keys(),
         *_servers(),
         _benchmarks(data),
@@ -84,22 +73,58 @@ def _gpu() -> Finding:
     return Finding(what="gpu", state="ok" if out else "missing", found=out or "no NVIDIA GPU", fix=fix)
 
 
-def _sandbox() -> Finding:
-    if shutil.which("bwrap") and _first_line("bwrap", "--ro-bind", "/", "/", "--unshare-all", "echo", "works"):
-        return Finding(what="sandbox", state="ok", found="bubblewrap with namespaces")
-    if _first_line("unshare", "--user", "--map-root-user", "echo", "works"):
-        return Finding(what="sandbox", state="ok", found="user namespaces")
-    return Finding(what="sandbox", state="missing", found="no namespaces", fix="apt-get install bubblewrap")
+def _sandbox() -> Iterator[Finding]:
+    """How programs are kept apart here, and what can be run like that."""
+    from magicoder.errors import SandboxError
+    from magicoder.languages import executable
+    from magicoder.sandboxes import _ladder, _toolchains
+
+    try:
+        rung = _ladder.choose()
+        level = rung.level
+        yield Finding(what="sandbox", state="ok", found=rung.line, fix="; ".join(rung.reasons))
+    except SandboxError as e:
+        level = 0
+        what, _, reasons = str(e).partition(". ")
+        yield Finding(what="sandbox", state="missing", found=what, fix=reasons or _CONTAINER)
+    for language in executable():
+        found = _toolchains.on_rung(_toolchains.find(language.name), level)
+        yield Finding(
+            what=f"toolchain {language.name}",
+            state="ok" if found.version else "missing",
+            found=found.version or found.missing,
+            fix=found.install,
+        )
 
 
-def _toolchain(language: str, command: str, flag: str, fix: str) -> Finding:
-    found = _first_line(command, flag)
-    return Finding(
-        what=f"toolchain {language}",
-        state="ok" if found else "missing",
-        found=found or f"{command} not found",
-        fix="" if found else fix,
-    )
+_CONTAINER = "a container: --sandbox container (docs/sandbox.md)"
+
+
+def _greetings() -> Iterator[Finding]:
+    """Run what can be run, as any program is run."""
+    from magicoder.errors import SandboxError
+    from magicoder.languages import executable
+    from magicoder.records import Outcome, Program
+    from magicoder.sandboxes.cells import Cells
+
+    known = [(language.name, language.toolchain) for language in executable() if language.toolchain]
+    programs = [
+        Program(language=name, files=(("", toolchain.hello),), expected_stdout="hello\n") for name, toolchain in known
+    ]
+    try:
+        with Cells().open() as runner:
+            for (name, toolchain), verdict in zip(known, runner.run(programs), strict=True):
+                if verdict.outcome is Outcome.TOOLCHAIN_MISSING:
+                    continue
+                fine = verdict.outcome is Outcome.PASSED
+                yield Finding(
+                    what=f"greeting {name}",
+                    state="ok" if fine else "broken",
+                    found=verdict.toolchain if fine else f"{verdict.outcome}: {verdict.detail}",
+                    fix="" if fine else f"install it again ({toolchain.install}), or tell us (docs/languages.md)",
+                )
+    except SandboxError as e:
+        yield Finding(what="greetings", state="missing", found=str(e), fix=_CONTAINER)
 
 
 def _keys() -> Iterator[Finding]:
