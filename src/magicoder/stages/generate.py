@@ -315,9 +315,9 @@ class _Driver:
                 raise SandboxError(f"{self.strategy.name} tries out programs, and there is no sandbox to run them in")
             self.runner = self.stack.enter_context(self.desk.sandbox())
         some = [self.trying.popleft() for _ in range(min(TRY_OUT, len(self.trying)))]
-        verdicts = self.runner.run(program for dialogue in some for program in _programs(dialogue))
+        verdicts = iter(list(self.runner.run(program for dialogue in some for program in _programs(dialogue))))
         for dialogue in some:
-            self._advance(dialogue, tuple(next(verdicts) for _ in _programs(dialogue)))
+            self._advance(dialogue, tuple(itertools.islice(verdicts, len(_programs(dialogue)))))
 
     def _look_up(self) -> None:
         asking, self.asking = list(self.asking), deque()

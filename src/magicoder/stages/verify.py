@@ -8,7 +8,8 @@ the share of them that the tests notice. A mutant that does not compile does not
 original cannot be told from one that the tests miss, so the figure is a lower bound.
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -33,8 +34,8 @@ NO_CODE: Final = "no_code"
 FAILURES: Final = tuple(o.value for o in Outcome if o not in (Outcome.PASSED, Outcome.TOOLCHAIN_MISSING))
 DROPPABLE: Final = (*FAILURES, PROVES_NOTHING, NO_CODE)
 
-_QUICK_S: Final = 0.5
-_MUTANT_S: Final = 2.0
+_QUICK_S: Final = 0.1
+_MUTANT_S: Final = 1.0
 """Processor seconds of a mutant whose original took less than `_QUICK_S`: faults like to make loops that never end."""
 _TOGETHER: Final = 256
 """Rows whose mutants are in memory at a time."""
@@ -108,12 +109,12 @@ class Verify:
         """Return the rows with their outcomes; no verdict where there is nothing to run."""
         codes = [_code(row) for row in rows]
         checks = [_check(row, code) for row, code in zip(rows, codes, strict=True)]
-        verdicts = runner.run(self._limited(check.program) for check in checks if check is not None)
         judged: list[tuple[Sample, Verdict | None]] = []
-        for row, check in zip(rows, checks, strict=True):
-            verdict = next(verdicts) if check is not None else None
-            judged.append((_labelled(row, check, verdict), verdict))
-            out.progress.tick(1)
+        with _running(runner, (self._limited(check.program) for check in checks if check is not None)) as verdicts:
+            for row, check in zip(rows, checks, strict=True):
+                verdict = next(verdicts) if check is not None else None
+                judged.append((_labelled(row, check, verdict), verdict))
+                out.progress.tick(1)
         tested = [
             (i, row, code, verdict)
             for i, ((row, verdict), code) in enumerate(zip(judged, codes, strict=True))
@@ -129,9 +130,9 @@ class Verify:
     ) -> Iterator[tuple[int, Sample]]:
         """Yield the rows with what their tests noticed."""
         faulty = [self._faulty(row, code, verdict) for _, row, code, verdict in tested]
-        verdicts = runner.run(program for programs in faulty for program in programs)
-        for (i, row, _, _), programs in zip(tested, faulty, strict=True):
-            outcomes = [next(verdicts).outcome for _ in programs]
+        with _running(runner, (program for programs in faulty for program in programs)) as verdicts:
+            found = [[next(verdicts).outcome for _ in programs] for programs in faulty]
+        for (i, row, _, _), outcomes in zip(tested, found, strict=True):
             ran = [o for o in outcomes if o not in (Outcome.COMPILE_ERROR, Outcome.TOOLCHAIN_MISSING)]
             killed = sum(o != Outcome.PASSED for o in ran)
             yield i, replace(row, mutants=len(ran), test_strength=killed / len(ran) if ran else None)
@@ -155,6 +156,17 @@ class Verify:
         if not row.outcome and NO_CODE in self.drop:
             return NO_CODE
         return row.outcome if row.outcome in self.drop else ""
+
+
+@contextmanager
+def _running(runner: Runner, programs: Iterable[Program]) -> Iterator[Iterator[Verdict]]:
+    """Give the verdicts on `programs`, and end what is still running when they are no longer wanted."""
+    verdicts = runner.run(programs)
+    try:
+        yield verdicts
+    finally:
+        if isinstance(verdicts, Generator):
+            verdicts.close()
 
 
 def _mutated(code: Code, most: int) -> Iterator[tuple[str, ...]]:

@@ -155,6 +155,8 @@ def set_aside(code: Code) -> Code:
 def _python_check(text: str, tests: str, test_format: str, group: str) -> Check:
     if tests:
         body = _DOCTEST.format(text=tests) if test_format == "doctest" else tests
+        if "__file__" in body:  # they were written to stand in one file with the solution
+            body = f"__file__ = __import__('sys')._getframe().f_code.co_filename\n{body}"
         program = Program(language="python", files=(("", without_start(text)),), tests=body, group=group)
         return Check(program=program, checked="tests")
     if _READS_INPUT["python"].search(text):  # nothing stands on its standard input, and that is not its fault
