@@ -33,7 +33,8 @@ _JUDGE_MEMORY: Final = 8 << 30
 class Talks(Protocol):
     """`_cell.Conversation`, or one in a container."""
 
-    report: Report
+    @property
+    def report(self) -> Report: ...
 
     def call(self, args: bytes) -> bytes: ...
 

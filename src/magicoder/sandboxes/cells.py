@@ -44,10 +44,10 @@ class Cells:
             SandboxError: this machine cannot isolate programs as well as is asked for, `python` is no Python, or
                 `cache` cannot be used.
         """
+        if self.python:
+            _environment(self.python)
         rung = _ladder.choose(None if self.rung < 0 else self.rung, python=self.python)
         jails = Jails(rung=rung, python=self.python)
-        if self.python:
-            jails.find("python")
         with ExitStack() as stack:
             verdicts = None if cache is None else stack.enter_context(Verdicts.open(cache))
             processes = Workers(jails, max(1, workers))
