@@ -83,8 +83,9 @@ def start(
         near.send(json.dumps(config).encode())
         jail.ready = jail.receive(time.monotonic() + _START_S)[0]
     except (OSError, SandboxError) as e:
+        words = jail.last_words()
         jail.close()
-        raise SandboxError(f"a jail does not start: {jail.last_words() or e}") from e
+        raise SandboxError(f"a jail does not start: {words or e}") from e
     if "failed" in jail.ready:
         jail.close()
         raise SandboxError(jail.ready["failed"])

@@ -5,6 +5,9 @@ jail shows no /sys. Versions 1 and 2, wherever the part of the tree that this pr
 Runs inside jails too: the standard library only.
 """
 
+# A jail's Python need not pay for pathlib, and its places have fixed names.
+# ruff: noqa: PTH102, PTH106, PTH110, PTH116, PTH120, PTH123, PTH208
+
 from __future__ import annotations
 
 import contextlib
@@ -13,7 +16,7 @@ import re
 import time
 from typing import Final
 
-_NAME: Final = re.compile(r"magicoder-(\d+)\Z")
+_NAME: Final = re.compile(r"magicoder-(\d+)-(\d+)\Z")
 _MB: Final = 1 << 20
 
 
@@ -94,7 +97,7 @@ class Group:
         for folder in set(self._folders.values()):
             for _ in range(50):
                 try:
-                    os.rmdir(folder)  # noqa: PTH106 - a jail's Python need not pay for pathlib
+                    os.rmdir(folder)
                 except FileNotFoundError:
                     break
                 except OSError:
@@ -111,7 +114,8 @@ def create() -> Group:
     """
     mine = _memberships()
     mounts = _mounts()
-    name = f"magicoder-{os.getpid()}"
+    # Process ids mean something within their namespace only, while the tree may be shared by several.
+    name = f"magicoder-{_namespace()}-{os.getpid()}"
     problems = []
     for unified, parts in ((False, {"memory": "memory", "pids": "pids", "cpu": "cpuacct"}), (True, {"": ""})):
         parents = {
@@ -127,25 +131,29 @@ def create() -> Group:
         folders = {part: f"{parent}/{name}" for part, parent in parents.items()}
         try:
             for folder in sorted(set(folders.values())):
-                _sweep(os.path.dirname(folder))  # noqa: PTH120 - as above
+                _sweep(os.path.dirname(folder))
                 with contextlib.suppress(FileExistsError):
-                    os.mkdir(folder)  # noqa: PTH102 - as above
+                    os.mkdir(folder)
             return Group(folders, unified=unified)
         except OSError as e:
             problems.append(str(e))
             for folder in set(folders.values()):
                 with contextlib.suppress(OSError):
-                    os.rmdir(folder)  # noqa: PTH106 - as above
+                    os.rmdir(folder)
     raise OSError("; ".join(problems))
 
 
 def _sweep(parent: str) -> None:
     """Remove groups that keepers left behind which were killed. One in use does not let itself be removed."""
-    for name in os.listdir(parent):  # noqa: PTH208 - as above
+    for name in os.listdir(parent):
         found = _NAME.match(name)
-        if found and not os.path.exists(f"/proc/{found[1]}"):  # noqa: PTH110 - as above
+        if found and found[1] == _namespace() and not os.path.exists(f"/proc/{found[2]}"):
             with contextlib.suppress(OSError):
-                os.rmdir(f"{parent}/{name}")  # noqa: PTH106 - as above
+                os.rmdir(f"{parent}/{name}")
+
+
+def _namespace() -> str:
+    return str(os.stat("/proc/self/ns/pid").st_ino)
 
 
 def _open(path: str) -> int:
@@ -166,7 +174,7 @@ def _write(path: str, text: str) -> None:
 def _memberships() -> dict[str, str]:
     """The group of this process by controller; "" stands for version 2."""
     found = {}
-    with open("/proc/self/cgroup", encoding="utf-8") as file:  # noqa: PTH123 - as above
+    with open("/proc/self/cgroup", encoding="utf-8") as file:
         for line in file:
             _, controllers, path = line.rstrip("\n").split(":", 2)
             for controller in controllers.split(","):
@@ -177,7 +185,7 @@ def _memberships() -> dict[str, str]:
 def _mounts() -> dict[str, str]:
     """Where each controller is mounted from its root."""
     found = {}
-    with open("/proc/self/mountinfo", encoding="utf-8") as file:  # noqa: PTH123 - as above
+    with open("/proc/self/mountinfo", encoding="utf-8") as file:
         for line in file:
             before, _, after = line.partition(" - ")
             root, place = before.split(" ")[3:5]

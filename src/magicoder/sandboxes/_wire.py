@@ -96,7 +96,10 @@ def wall_s(limits: Limits) -> float:
 
 
 def plan(request: Request) -> bytes:
-    """Return what only the program's own process reads: a plan behind its length (marshalled, which is quick to read), then files and source."""
+    """Return what only the program's own process reads: a plan behind its length, then files and source.
+
+    The plan is marshalled, which is quick to read.
+    """
     source = request.source.encode("utf-8", "surrogatepass")
     head = marshal.dumps(
         {

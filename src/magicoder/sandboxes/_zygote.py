@@ -4,7 +4,8 @@
 Two processes come of it: the starter, which stays outside to clean up, and the keeper, which the programs are
 forked from. Standard library only.
 """
-# ruff: noqa: PTH - a jail's Python need not pay for pathlib
+# A jail's Python need not pay for pathlib, and its places have fixed names.
+# ruff: noqa: PTH123
 
 from __future__ import annotations
 
@@ -159,8 +160,8 @@ def _keep(
         null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
         for fd in (0, 1, 2):
             os.dup2(null, fd)
-        keeper, notes = _enter(control, parent, config, group, capable=capable, slot=slot)
-        notes = [n for n in (f"no control group: {note}" if note else "", notes) if n]
+        keeper, problem = _enter(control, parent, config, group, capable=capable, slot=slot)
+        notes = [n for n in (f"no control group: {note}" if note else "", problem) if n]
         missing = _warm_up([*WARM, *config["modules"]])
         ready = {"ready": True, "user": capable, "group": group is not None, "missing": missing, "notes": notes}
         ready["python"] = ".".join(map(str, sys.version_info[:3]))

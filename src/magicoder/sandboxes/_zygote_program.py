@@ -3,7 +3,8 @@
 Runs inside jails, in whatever Python is there: the standard library only. Up to `Walls.enter` this is trusted code
 with rights; from there on it has none, and shares its process with the program.
 """
-# ruff: noqa: PTH - a jail's Python need not pay for pathlib
+# A jail's Python need not pay for pathlib, and its places have fixed names.
+# ruff: noqa: PTH103, PTH109, PTH120, S606
 
 from __future__ import annotations
 
@@ -181,7 +182,8 @@ def become(order: dict[str, Any], fds: dict[str, int], walls: Walls, work: str, 
             _execute(plan["argv"], channel)
         source = blobs[-1]
         del blobs
-        _run(source, plan, channel, CHANNEL_FROM + 1 if order["talk"] else -1, answer, order["tests"])
+        talk = CHANNEL_FROM + 1 if order["talk"] else -1
+        _run(source, plan, channel, talk, answer if talk >= 0 else None, tests=order["tests"])
     finally:
         _exit(1)
 
@@ -245,7 +247,8 @@ def _run(
     channel: Channel,
     talk: int,
     answer: Callable[[Any, bytes], bytes] | None,
-    tests: bool,  # noqa: FBT001 - internal
+    *,
+    tests: bool,
 ) -> None:
     """Run Python source in this process, then its tests or its caller, and end the process."""
     if plan["files"]:
@@ -286,7 +289,7 @@ def _run(
 
 def _perform(text: str, name: str, space: dict[str, Any]) -> None:
     linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)
-    exec(compile(text, name, "exec", 0, True), space)  # noqa: S102 - what all this is for
+    exec(compile(text, name, "exec", dont_inherit=True), space)  # noqa: S102 - what all this is for
 
 
 def _exit_code(end: SystemExit) -> int:

@@ -2,7 +2,8 @@
 
 Runs inside jails, in whatever Python is there: the standard library only.
 """
-# ruff: noqa: PTH - a jail's Python need not pay for pathlib
+# A jail's Python need not pay for pathlib, and its places have fixed names.
+# ruff: noqa: PTH101, PTH102, PTH103, PTH104, PTH106, PTH116, S108
 
 from __future__ import annotations
 
@@ -20,9 +21,9 @@ _DEPTH, _ENTRIES = 32, 20_000
 class Mounted:
     """/tmp and /dev/shm as file systems in memory, of limited size: replaced when a program left anything."""
 
-    writable = ("/tmp", "/dev/shm")  # noqa: S108 - a program's own
-    temporary = "/tmp"  # noqa: S108
-    work = "/tmp/w"  # noqa: S108
+    writable = ("/tmp", "/dev/shm")
+    temporary = "/tmp"
+    work = "/tmp/w"
 
     def __init__(self, uid: int, gid: int, shown: list[tuple[str, str]]) -> None:
         """`shown`: folders of the outside that belong below these, and where they are until then."""
@@ -92,7 +93,7 @@ class Folder:
             if self._uid is not None:
                 os.chown(place, self._uid, self._uid)
 
-    def prepare(self, size_mb: int) -> None:  # noqa: ARG002 - the same shape as Mounted
+    def prepare(self, size_mb: int) -> None:
         """Get ready for the next program."""
 
     def clean(self) -> None:

@@ -4,7 +4,6 @@ Runs inside jails, in whatever Python is there: the standard library only. It is
 of a program passes through this process's memory. What a program is given comes in files in memory that only the
 child reads; what it prints is moved from pipe to file by the kernel.
 """
-# ruff: noqa: PTH - a jail's Python need not pay for pathlib
 
 from __future__ import annotations
 
@@ -228,6 +227,8 @@ class Keeper:
         self._answer = answer
         self._processors = processors
         self._tasks = tasks
+        self._own_kb: int
+        self._own_mb: int
         self._own_kb, self._own_mb = view.own() if view is not None else (0, 512)
         self._poll = select.poll()
         self._poll.register(control.fileno(), _READ)
