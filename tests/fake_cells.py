@@ -164,6 +164,8 @@ class FakeJails:
         yield FakeCell()
 
     def find(self, language: str) -> Found:
+        if language == "nowhere":
+            raise SandboxError("nothing runs nowhere")
         found = _toolchains.find("python")
         if language != "python":
             return replace(found, language=language, version="", missing="cobc not found", install="apt install cobc")

@@ -155,12 +155,19 @@ def test_each_end_has_its_outcome(runner: Controller, source: str, outcome: Outc
 
 
 def test_a_missing_toolchain_says_how_to_get_it(runner: Controller) -> None:
-    cobol = Program(language="rust", files=(("", "x"),))
-    verdict, other = runner.run([cobol, program("say a")])
+    missing = Program(language="rust", files=(("", "x"),))
+    verdict, other = runner.run([missing, program("say a")])
     assert verdict.outcome is Outcome.TOOLCHAIN_MISSING
     assert "cobc" in verdict.detail
     assert other.outcome is Outcome.PASSED
     assert runner.toolchain("rust") == ""
+
+
+def test_a_language_that_nothing_runs_stops_nobody(runner: Controller) -> None:
+    nowhere = Program(language="nowhere", files=(("", "x"),))
+    verdict, other = runner.run([nowhere, program("say a")])
+    assert (verdict.outcome, verdict.detail) == (Outcome.TOOLCHAIN_MISSING, "nothing runs nowhere")
+    assert other.outcome is Outcome.PASSED
 
 
 def test_a_timeout_is_only_final_when_it_happens_alone(runner: Controller, tmp_path: Path) -> None:

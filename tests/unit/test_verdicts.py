@@ -116,6 +116,7 @@ def test_a_difference_is_one_short_line() -> None:
     assert len(difference(b"x" * 100_000, "y" * 100_000, "exact")) < 300
     assert difference(b"\xff\0", "a", "tokens").isascii()
     assert line("\n\n  first \ud800 \nsecond") == "first \\ud800"
+    assert line("\x1b[31mred\x07 é") == "\\x1b[31mred\\x07 é"
 
 
 def test_an_unknown_comparison_is_an_error() -> None:

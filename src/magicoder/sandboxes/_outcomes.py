@@ -127,9 +127,9 @@ def _short(text: str) -> str:
 
 
 def line(text: str) -> str:
-    """Return the first line that says something, as text that can be stored, at most 500 characters."""
-    first = next((stripped for part in text.splitlines() if (stripped := part.strip())), "")
-    return first[:500].encode("utf-8", "backslashreplace").decode()
+    """Return the first line that says something, at most 500 characters, without any that a terminal would obey."""
+    first = next((stripped for part in text.splitlines() if (stripped := part.strip())), "")[:500]
+    return first if first.isprintable() else "".join(c if c.isprintable() else f"{c!a}"[1:-1] for c in first)
 
 
 def _last_line(data: bytes) -> str:

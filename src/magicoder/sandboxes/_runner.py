@@ -37,7 +37,6 @@ class _Case:
 
     program: Program
     key: bytes
-    toolchain: str
     judge: str
     size: int
     verdict: Verdict | None = None
@@ -58,7 +57,7 @@ class Controller:
         self._isolation = isolation
         self._keys = Keys(level)
         self._costs = Costs()
-        self._toolchains: dict[str, tuple[str, str]] = {}
+        self._toolchains: dict[str, _Known] = {}
         self._recent: OrderedDict[bytes, Verdict] = OrderedDict()
         self._recent_bytes = 0
         self._unrecorded: list[tuple[bytes, Verdict]] = []
@@ -71,7 +70,7 @@ class Controller:
 
     def toolchain(self, language: str) -> str:
         """As in the protocol."""
-        return self._toolchain(language)[0]
+        return self._toolchain(language).version
 
     def run(self, programs: Iterable[Program]) -> Generator[Verdict, None, None]:
         """As in the protocol; one run at a time."""
@@ -90,14 +89,12 @@ class Controller:
 
     def case(self, program: Program) -> _Case:
         """Return `program` as a case, with a verdict where none needs to be found."""
-        version, identity = self._toolchain(program.language)
-        key = self._keys.key(program, identity)
+        toolchain = self._toolchain(program.language)
+        key = self._keys.key(program, toolchain.identity)
         judge = "" if program.judge is None else self._keys.judge(program.judge)
-        case = _Case(program, key, version, judge, _size(program))
-        if not version:
-            found = self._opens.find(program.language)
-            detail = f"{found.missing} ({found.install})" if found.install else found.missing
-            case.verdict = Verdict(outcome=Outcome.TOOLCHAIN_MISSING, detail=detail)
+        case = _Case(program, key, judge, _size(program))
+        if not toolchain.version:
+            case.verdict = Verdict(outcome=Outcome.TOOLCHAIN_MISSING, detail=toolchain.missing)
         else:
             case.verdict = self._recent.get(key)
         return case
@@ -139,12 +136,29 @@ class Controller:
         """The workers."""
         return self._workers
 
-    def _toolchain(self, language: str) -> tuple[str, str]:
+    def _toolchain(self, language: str) -> "_Known":
         known = self._toolchains.get(language)
         if known is None:
-            version = self._opens.find(language).version
-            known = self._toolchains[language] = (version, self._opens.identity(language) if version else "")
+            known = self._toolchains[language] = self._look(language)
         return known
+
+    def _look(self, language: str) -> "_Known":
+        try:
+            found = self._opens.find(language)
+        except SandboxError as e:  # a language that nothing runs anywhere
+            return _Known(missing=str(e))
+        if not found.version:
+            return _Known(missing=f"{found.missing} ({found.install})" if found.install else found.missing)
+        return _Known(version=found.version, identity=self._opens.identity(language))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Known:
+    """A toolchain as the controller knows it: its version, what decides what it does, or why there is none."""
+
+    version: str = ""
+    identity: str = ""
+    missing: str = ""
 
 
 class _Stream:

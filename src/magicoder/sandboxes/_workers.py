@@ -134,7 +134,8 @@ class Workers:
     def __init__(self, opens: Opens, count: int) -> None:
         self._starter = ThreadPoolExecutor(1, thread_name_prefix="sandbox")
         cores = sorted(os.sched_getaffinity(0))
-        cpus = [cores[i] if count <= len(cores) else -1 for i in range(count)]
+        # Fewer workers than processors go where there is room: the first ones may be another runner's.
+        cpus = cores if count == len(cores) else [-1] * count
         self.all = [Worker(opens, cpu, self._starter) for cpu in cpus]
 
     def idle(self) -> list[Worker]:
