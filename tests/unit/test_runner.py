@@ -170,6 +170,19 @@ def test_a_language_that_nothing_runs_stops_nobody(runner: Controller) -> None:
     assert other.outcome is Outcome.PASSED
 
 
+@pytest.mark.parametrize(
+    ("mistaken", "why"),
+    [
+        (Program(language="ruby", files=(("", "x"),), tests="assert 0"), "ruby.*for Python"),
+        (program("x", compare="loosely"), "loosely"),
+        (Program(language="python", files=()), "one file"),
+    ],
+)
+def test_what_would_be_judged_by_less_than_meant_is_refused(runner: Controller, mistaken: Program, why: str) -> None:
+    with pytest.raises(SandboxError, match=why):
+        next(runner.run([mistaken]))
+
+
 def test_a_timeout_is_only_final_when_it_happens_alone(runner: Controller, tmp_path: Path) -> None:
     programs = [program(f"slow {tmp_path / 'a'}"), *(program(f"say {i}") for i in range(200)), program("wall")]
     outcomes = Counter(v.outcome for v in runner.run(programs))

@@ -89,6 +89,7 @@ class Controller:
 
     def case(self, program: Program) -> _Case:
         """Return `program` as a case, with a verdict where none needs to be found."""
+        _check(program)
         toolchain = self._toolchain(program.language)
         key = self._keys.key(program, toolchain.identity)
         judge = "" if program.judge is None else self._keys.judge(program.judge)
@@ -303,6 +304,22 @@ class _Stream:
         case.verdict = verdict
         self._bytes += _verdict_size(verdict)
         self._controller.keep(case)
+
+
+def _check(program: Program) -> None:
+    """Refuse what would be judged by less than its caller thinks.
+
+    Raises:
+        SandboxError: it is that.
+    """
+    if program.language != "python" and (program.tests or program.judge is not None):
+        raise SandboxError(
+            f"a {program.language} program has its tests in its own files; `tests` and `judge` are for Python"
+        )
+    if program.compare not in ("exact", "tokens"):
+        raise SandboxError(f"outputs are compared as `exact` or `tokens`, not as {program.compare!r}")
+    if not program.files:
+        raise SandboxError("a program has at least one file")
 
 
 def _longest(limits: Limits) -> float:
