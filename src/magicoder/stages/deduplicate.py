@@ -134,7 +134,7 @@ class Deduplicate:
         with ExitStack() as stack:
             found = stack.enter_context(_Found(self, out.folder))
             paths = [records.part_path(index) for index in range(records.part_count)]
-            for sketched in engine.map(_Sketching(self.compare, self.exact), paths):
+            for sketched in engine.map(_Sketching(self), paths):
                 found.add(sketched)
                 out.progress.tick(len(sketched.names))
             found.settle()
@@ -163,7 +163,7 @@ class _Sketched:
     """What is compared of a part's records; made in worker processes, which read the part themselves.
 
     digests      16 bytes a record, none if equal texts are not looked for
-    lengths      of the compared texts, in characters
+    lengths      of the compared texts in characters, none if the longest are not looked for
     batches      one for each comparison
     """
 
@@ -177,19 +177,18 @@ class _Sketched:
 class _Sketching:
     """The first pass as a value that worker processes can be sent."""
 
-    compare: tuple[str, ...]
-    exact: bool
+    stage: Deduplicate
 
     def __call__(self, path: Path) -> _Sketched:
-        columns = list(dict.fromkeys(column for name in self.compare for column in COMPARED[name]))
+        compare = self.stage.compare
+        columns = list(dict.fromkeys(column for name in compare for column in COMPARED[name]))
         table = read_table(path, ["id", *columns])
-        texts = {name: _joined(table, COMPARED[name]) for name in self.compare}
         whole = _joined(table, columns)
         return _Sketched(
             names=table["id"].to_pylist(),
-            digests=[_key(text) for text in whole.to_pylist()] if self.exact else [],
-            lengths=pc.utf8_length(whole).to_pylist(),
-            batches=[sketch_batch(texts[name].to_pylist()) for name in self.compare],
+            digests=[_key(text) for text in whole.to_pylist()] if self.stage.exact else [],
+            lengths=pc.utf8_length(whole).to_pylist() if self.stage.keep == "longest" else [],
+            batches=[sketch_batch(_joined(table, COMPARED[name]).to_pylist()) for name in compare],
         )
 
 

@@ -296,6 +296,7 @@ def _statistics(summary: Summary, figures: _Figures, licenses: dict[str, int]) -
         "teacher": summary.teacher,
         "rows": summary.rows,
         "steps": [{k: v for k, v in asdict(stage).items() if k != "facts"} for stage in summary.stages],
+        "near_duplicates": {s.stage: s.facts for s in summary.stages if "comparisons" in s.facts},
         "lengths": measured(figures.overall()),
         "languages": {
             name: {"rows": figures.rows[name], **measured(figures.lengths[name])} for name in sorted(figures.rows)
