@@ -35,17 +35,17 @@ import pyarrow.parquet as pq
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
-from tests.renamed import disguised
+from tests.renamed import disguised  # noqa: E402
 
-from magicoder import kernels
-from magicoder.benchmarks import at_hand
-from magicoder.records import Task
-from magicoder.text.benchmark_index import Index
-from magicoder.text.contamination import LAYERS, Layered, Whole
-from magicoder.text.identifiers import MIN_TOKENS, code
-from magicoder.text.ngrams import SPAN, grams_of, plain_words
-from magicoder.text.patterns import original_patterns, patterns_of
-from magicoder.text.substrings import Automaton, letters
+from magicoder import kernels  # noqa: E402
+from magicoder.benchmarks import at_hand  # noqa: E402
+from magicoder.records import Task  # noqa: E402
+from magicoder.text.benchmark_index import Index  # noqa: E402
+from magicoder.text.contamination import LAYERS, Layered, Whole  # noqa: E402
+from magicoder.text.identifiers import MIN_TOKENS, code  # noqa: E402
+from magicoder.text.ngrams import SPAN, grams_of, plain_words  # noqa: E402
+from magicoder.text.patterns import original_patterns, patterns_of  # noqa: E402
+from magicoder.text.substrings import Automaton, letters  # noqa: E402
 
 BATCH, ROUNDS, SHARE, LENGTH = 500, 3, 0.5, 11
 OURS = ("magicoder", "magicoder-plain", "nested loops", "kernel-bytes")
@@ -189,8 +189,8 @@ def beside_peers(data: Path, tasks: list[Task], pythons: dict[str, str]) -> int:
     column = pq.read_table(data / "corpus_sample.parquet", columns=["content"])["content"].to_pylist()
     wrong = 0
     with tempfile.TemporaryDirectory() as folder:
-        for name, patterns in pattern_sets(tasks, column[1::2]):
-            patterns = list({p.lower(): p for p in patterns}.values())
+        for name, chosen in pattern_sets(tasks, column[1::2]):
+            patterns = list({p.lower(): p for p in chosen}.values())
             files = [
                 f"{a}\n{p.upper()}\n{p[:-1]}"
                 for a, p in zip(column[::2], patterns[:: len(patterns) // 200], strict=False)
@@ -226,7 +226,7 @@ def table(name: str, count: int, runs: dict[str, list[dict[str, Any]]]) -> int:
         differ = sum(a != b for r in of_way for a, b in zip(r["answers"], truth[::share], strict=True)) / len(of_way)
         ratio = f"{rates[way] / rates['nested loops']:8,.0f}" if "nested loops" in rates else " " * 8
         built = median(r["build_s"] for r in of_way)
-        print(f"  {way:<18} {rates[way]:9,.1f} {ratio} {built:7.2f}  {differ:.0f} answers differ" + "")
+        print(f"  {way:<18} {rates[way]:9,.1f} {ratio} {built:7.2f}  {differ:.0f} answers differ")
         wrong += way == "nested loops" and differ > 0
     return wrong + (not any(answer is not None for answer in truth))
 

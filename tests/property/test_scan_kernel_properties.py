@@ -1,6 +1,7 @@
 """Kernels of decontamination against the plain functions that they stand in for: verdict and first match."""
 
 import random
+import sys
 from itertools import pairwise
 
 import pytest
@@ -187,3 +188,12 @@ def test_all_layers_say_the_same_with_and_without_kernels(given_tasks, others, f
     for layers in (LAYERS, *((layer,) for layer in LAYERS)):
         plain, compiled = (Layered(index, layers, 0.5, compiled=way)(texts) for way in (False, True))
         assert compiled == plain
+
+
+def test_white_space_and_case_of_every_character_are_python_s() -> None:
+    characters = [c for i in range(sys.maxunicode + 1) if not 0xD800 <= i < 0xE000 and not (c := chr(i)).isalnum()]
+    text = "".join(f"a{c}b" for c in [*characters, "\u0130", "\u212a", "ß", "Σ", "ı"])
+    values, _ = letters_of([folded(text)])
+    assert values.tobytes() == letters(text)
+    statements = Statements([grams_of(text)], 0.5)
+    assert statements.first_compiled([folded(text)]) == statements.first([text])

@@ -1,21 +1,20 @@
 """The tables of CRC-32 as `zlib.crc32` computes it."""
 
 import zlib
+from typing import Final
 
 import numpy as np
 
-_ALL = 0xFFFFFFFF
+PLACES: Final = 16
 
+_ALL: Final = 0xFFFFFFFF
+# Without the inversions at either end the CRC of a sum (XOR) is the sum of the CRCs.
+_ROWS = [
+    [zlib.crc32(bytes([byte, *bytes(n)])) ^ zlib.crc32(bytes(n + 1)) for byte in range(256)] for n in range(PLACES)
+]
 
-def _tables() -> "np.ndarray[tuple[int, ...], np.dtype[np.uint32]]":
-    """Return for each of four places the CRC of a byte there, zeros behind it, in one table each."""
-    # Without the inversions at either end the CRC of a sum (XOR) is the sum of the CRCs.
-    zero = [zlib.crc32(bytes(n + 1), _ALL) ^ _ALL for n in range(4)]
-    rows = [[zlib.crc32(bytes([b, *bytes(n)]), _ALL) ^ _ALL ^ zero[n] for b in range(256)] for n in range(4)]
-    made = np.array(rows, np.uint32)
-    made.flags.writeable = False
-    return made
+TABLES = np.array(_ROWS, np.uint32)
+"""`TABLES[n, b]`: what byte `b` with `n` bytes behind it adds to the CRC."""
 
-
-TABLES = _tables()
-"""`TABLES[n, b]`: the register after byte `b` and `n` bytes of zero, from an empty one."""
+OF_ZEROS = np.array([zlib.crc32(bytes(n)) for n in range(PLACES + 1)], np.uint32)
+"""The CRC of so many bytes of zero, which the bytes add to."""

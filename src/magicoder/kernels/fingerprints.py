@@ -40,7 +40,7 @@ def _squeeze(data, form, starts, kept, kept_starts):  # type: ignore[no-untyped-
 def squeeze(data: bytes, starts: Any, form: bytes) -> tuple[Any, Any]:
     """Return the bytes of texts mapped by `form`, those mapped to 0 left out, and where each text then begins."""
     values = np.frombuffer(data, np.uint8)
-    kept, kept_starts = np.empty(len(values) + 1, np.uint8), np.empty_like(starts)
+    kept, kept_starts = np.empty(int(starts[-1]) + 1, np.uint8), np.empty_like(starts)
     end = _squeeze(values, np.frombuffer(form, np.uint8), starts, kept, kept_starts)
     return kept[:end], kept_starts
 

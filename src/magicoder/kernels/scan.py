@@ -15,6 +15,8 @@ from typing import Any, Final
 import numpy as np
 from numba import boolean, int32, int64, njit, types, uint8, uint16, uint64, void
 
+from magicoder.kernels.memory import lower
+
 WINDOW: Final = 11
 """Bytes in a window: two words of eight that overlap; of patterns below `LONG` eight, and at every fourth place."""
 
@@ -31,27 +33,15 @@ _COUNT_BITS: Final = 22
 
 _A: Final = np.uint64(0x9E3779B97F4A7C15)
 _B: Final = np.uint64(0xC2B2AE3D27D4EB4F)
-_ONES: Final = 0x0101010101010101
-_HIGH: Final = np.uint64(0x8080808080808080)
-_FROM_A: Final = np.uint64(_ONES * (0x80 - 0x41))
-_BEYOND_Z: Final = np.uint64(_ONES * (0x80 - 0x5B))
 
 _BYTES = types.Array(uint8, 1, "C", readonly=True)
 _WORDS = types.Array(uint64, 1, "C", readonly=True, aligned=False)
 
 
-@njit(uint64(uint64), inline="always", cache=True)
-def _fold(x):  # type: ignore[no-untyped-def]
-    """Lower the ASCII letters of eight packed bytes; every other byte stays."""
-    low = x & ~_HIGH
-    capital = (low + _FROM_A) & ~(low + _BEYOND_Z) & ~x & _HIGH
-    return x | (capital >> np.uint64(2))
-
-
 @njit(void(_WORDS, _WORDS, uint64[::1]), nogil=True, cache=True, error_model="numpy")
 def _hashes(a, b, found):  # type: ignore[no-untyped-def]
     for i in range(a.shape[0]):
-        found[i] = _fold(a[i]) * _A + _fold(b[i]) * _B
+        found[i] = lower(a[i]) * _A + lower(b[i]) * _B
 
 
 @njit(int64(uint64[::1], int64, uint64, uint64[::1], int64[::1]), nogil=True, cache=True, error_model="numpy")
@@ -119,7 +109,7 @@ def _hash_at(patterns, place, gap):  # type: ignore[no-untyped-def]
     for i in range(8):
         a |= np.uint64(patterns[place + i]) << np.uint64(8 * i)
         b |= np.uint64(patterns[place + gap + i]) << np.uint64(8 * i)
-    return _fold(a) * _A + _fold(b) * _B
+    return lower(a) * _A + lower(b) * _B
 
 
 @njit(void(_BYTES, int64, uint16[::1]), nogil=True, cache=True)
@@ -192,10 +182,10 @@ class _Class:
         self._keys, self._heads = np.zeros(1 << slots, np.uint64), np.full(1 << slots, -1, np.int32)
         _place(hashes, self._entries, self._shift, self._table, self._slot_shift, self._keys, self._heads)
 
-    def lower(self, data: Any, starts: Any, best: Any) -> None:
+    def search(self, data: Any, starts: Any, best: Any) -> None:
         """Lower `best` of each text to its lowest pattern of this class."""
         for base in range(0, 8, self._stride):
-            count = (len(data) - base - self._gap) // 8
+            count = (int(starts[-1]) - base - self._gap) // 8
             if count > 0:
                 a = np.frombuffer(data, np.uint64, count, base)
                 b = np.frombuffer(data, np.uint64, count, base + self._gap)
@@ -230,11 +220,11 @@ class Scan:
     def first(self, data: Any, starts: Any) -> Any:
         """Return the number of the lowest pattern of each text, `NONE` where there is none.
 
-        data     the texts one behind another (bytes, or an Arrow buffer); all is searched that ASCII case tells apart
+        data     the texts one behind another (bytes, or an Arrow buffer)
         starts   where each begins (int64), and behind the last where it ends
         """
         values = np.frombuffer(data, np.uint8)
         best = np.full(len(starts) - 1, NONE, np.int32)
         for of_like_length in self._classes:
-            of_like_length.lower(values, starts, best)
+            of_like_length.search(values, starts, best)
         return best

@@ -4,14 +4,15 @@ The lexer is the regular expression there, taken step by step; where that decide
 of every code point which kind it is. Compiling takes about three seconds, once for each version and machine.
 """
 
+import zlib
 from collections.abc import Sequence
 from typing import Any, Final, cast
 
 import numpy as np
-from numba import int32, int64, njit, types, uint8, uint32
+from numba import int32, int64, njit, types, uint8, uint32, uint64
 
 from magicoder.kernels.crc import TABLES
-from magicoder.kernels.memory import byte_at, word_at
+from magicoder.kernels.memory import byte_at, eight_at, eight_of, filled, find_byte, first_of, word_at
 
 SPACE, OTHER, WORD, DIGIT, NUMERIC = range(5)
 """Kinds of characters: white space; what is in no word; what may begin a name; a decimal digit; what may begin a name
@@ -20,8 +21,15 @@ for the expression (`²`), but is no letter, so that the token is compared as it
 _ALL: Final = 0xFFFFFFFF
 _MIX: Final = np.uint64(0x9E3779B97F4A7C15)
 _SLOTS: Final = 1024
+_EVERY: Final = 0xFFFFFFFFFFFFFFFF
+_LOW, _HIGH = np.uint64(0x7F7F7F7F7F7F7F7F), np.uint64(0x8080808080808080)
+_BLANKS, _UNDERSCORES, _STARS, _NEWLINES = map(eight_of, " _*\n")
+# What carries a byte of seven bits into the eighth from the character on.
+_FROM_A, _BEYOND_Z, _FROM_0, _BEYOND_9 = (_HIGH - eight_of(c) for c in "a{0:")
 _COLUMNS: Final = 256
 """Room for the symbols of kept words, behind that of any other word."""
+_SINGLE: Final = 3 * _COLUMNS
+"""From here on stand the symbols of characters that are a token of their own, 0 for all others."""
 _LONGEST: Final = 10
 """Bytes of the longest word that is kept."""
 
@@ -48,15 +56,27 @@ def _kind(data, i, kinds):  # type: ignore[no-untyped-def]
     return byte_at(kinds, np.int64(first)) if first < 0x80 else _wide_kind(data, i, kinds)
 
 
+@njit(uint64(uint64), nogil=True, cache=True)
+def _word_bytes(x):  # type: ignore[no-untyped-def]
+    """Return the highest bit of each of eight bytes that is an ASCII letter, a digit or an underscore."""
+    low = x & _LOW
+    lower = low | _BLANKS
+    letter = (lower + _FROM_A) & ~(lower + _BEYOND_Z)
+    digit = (low + _FROM_0) & ~(low + _BEYOND_9)
+    return (letter | digit | ~filled(low ^ _UNDERSCORES)) & ~x & _HIGH
+
+
 @njit(int64(int64, int64, int64, int64), nogil=True, cache=True)
 def _word_end(data, i, stop, kinds):  # type: ignore[no-untyped-def]
     """Return where the letters, digits and underscores from `i` on end."""
     while i < stop:
-        kind = _kind(data, i, kinds)
-        if kind < WORD:
-            return i
-        i += _size(data, i)
-    return i
+        n = first_of(~_word_bytes(eight_at(data, i)) & _HIGH)
+        i += n
+        if n < 8:
+            if i >= stop or byte_at(data, i) < 0x80 or _wide_kind(data, i, kinds) < WORD:
+                break
+            i += _size(data, i)
+    return min(i, stop)
 
 
 @njit(int64(int64, int64, int64), nogil=True, cache=True)
@@ -77,20 +97,15 @@ def _text_end(data, i, stop):  # type: ignore[no-untyped-def]
 
 
 @njit(int64(int64, int64, int64), nogil=True, cache=True)
-def _line_end(data, i, stop):  # type: ignore[no-untyped-def]
-    while i < stop and byte_at(data, i) != 10:
-        i += 1
-    return i
-
-
-@njit(int64(int64, int64, int64), nogil=True, cache=True)
 def _remark_end(data, i, stop):  # type: ignore[no-untyped-def]
     """Return where the remark whose inside begins at `i` ends, -1 if nothing closes it."""
-    while i + 1 < stop:
-        if byte_at(data, i) == 42 and byte_at(data, i + 1) == 47:
-            return i + 2
+    while True:
+        i = find_byte(data, i, stop, _STARS)
+        if i + 1 >= stop:
+            return -1
         i += 1
-    return -1
+        if byte_at(data, i) == 47:
+            return i + 1
 
 
 @njit(int64(int64, int64, int64, int64, int64), nogil=True, cache=True)
@@ -125,23 +140,20 @@ def _content(data, i, stop, formatted, crc):  # type: ignore[no-untyped-def]
     return state ^ _ALL
 
 
-@njit(int64(int64, int64, int64, int64, int64, int64), nogil=True, cache=True)
-def _kept(data, i, end, words, bounds, slots):  # type: ignore[no-untyped-def]  # noqa: PLR0917 - addresses
-    """Return the number, from 1, of the kept word that stands from `i` to `end`, 0 if none does."""
-    size, key = end - i, np.uint64(0)
+@njit(int64(int64, int64, int64, int64), nogil=True, cache=True)
+def _kept(data, i, size, words):  # type: ignore[no-untyped-def]
+    """Return the number, from 1, of the kept word that stands at `i` in `size` bytes, 0 if none does."""
     if size > _LONGEST:
         return 0
-    for n in range(i, end):
-        key = key << np.uint64(7) ^ np.uint64(byte_at(data, n))
-    slot = np.int64((key * _MIX) >> np.uint64(54))
-    while word_at(slots, slot) > 0:
-        word = np.int64(word_at(slots, slot))
-        low, same = np.int64(word_at(bounds, word - 1)), 0
-        if np.int64(word_at(bounds, word)) - low == size:
-            while same < size and byte_at(data, i + same) == byte_at(words, low + same):
-                same += 1
-            if same == size:
-                return word
+    first, rest = eight_at(data, i), np.uint64(0)
+    if size < 8:
+        first &= (np.uint64(1) << np.uint64(8 * size)) - np.uint64(1)
+    elif size > 8:
+        rest = eight_at(data, i + size - 8) >> np.uint64(128 - 8 * size)
+    slot = np.int64(((first ^ rest) * _MIX) >> np.uint64(54))
+    while eight_at(words, 24 * slot) != 0:
+        if eight_at(words, 24 * slot) == first and eight_at(words, 24 * slot + 8) == rest:
+            return np.int64(eight_at(words, 24 * slot + 16))
         slot = (slot + 1) & (_SLOTS - 1)
     return 0
 
@@ -176,7 +188,7 @@ def _comment(data, i, stop, unclosed):  # type: ignore[no-untyped-def]
     """Return the end of the comment at `i`, -1 if none begins there; from `unclosed` on no remark has an end."""
     second = byte_at(data, i + 1) if i + 1 < stop else 0
     if byte_at(data, i) == 35 or second == 47:
-        return _line_end(data, i, stop)
+        return find_byte(data, i, stop, _NEWLINES)
     if second != 42 or i >= unclosed[0]:
         return -1
     end = _remark_end(data, i + 2, stop)
@@ -226,17 +238,14 @@ def _formats(data, i, end):  # type: ignore[no-untyped-def]
     return i < end
 
 
-_NAMES = (int64, int64, int64, int64)
-
-
-@njit(_PAIR(int64, int64, int64, int64, int64, *_NAMES), nogil=True, cache=True)
-def _name(data, i, stop, kinds, crc, words, bounds, slots, symbols):  # type: ignore[no-untyped-def]  # noqa: PLR0917
+@njit(_PAIR(int64, int64, int64, uint8, int64, int64, int64, int64), nogil=True, cache=True)
+def _name(data, i, stop, kind, kinds, crc, words, symbols):  # type: ignore[no-untyped-def]  # noqa: PLR0917 - addresses
     """Return end and symbol of the name at `i` with what tells its use."""
     end = _word_end(data, i, stop, kinds)
     following = byte_at(data, end) if end < stop else 0
     quoted = following == 34 or following == 39  # noqa: PLR1714
     last = max(_text_end(data, end, stop) if quoted else _use(data, end, stop), end)
-    if _kind(data, i, kinds) == NUMERIC:
+    if kind == NUMERIC:
         return last, _crc(data, i, last, crc)
     if last > end and quoted:
         return last, _content(data, end + 1, last - 1, _formats(data, i, end), crc)
@@ -245,12 +254,12 @@ def _name(data, i, stop, kinds, crc, words, bounds, slots, symbols):  # type: ig
         if byte_at(data, last - 1) == 61:
             return last, np.int64(word_at(symbols, 2 * _COLUMNS))
         row = _COLUMNS
-    return last, np.int64(word_at(symbols, row + _kept(data, i, end, words, bounds, slots)))
+    return last, np.int64(word_at(symbols, row + _kept(data, i, end - i, words)))
 
 
-@njit(int64(int64, int64[::1], int64, int64, *_NAMES, uint32[::1], int32[::1], int64[::1]), nogil=True, cache=True)
+@njit(int64(int64, int64[::1], int64, int64, int64, int64, uint32[::1], int32[::1], int64[::1]), nogil=True, cache=True)
 def _tokens(  # type: ignore[no-untyped-def]  # noqa: PLR0917 - addresses and arrays, one by one
-    data, starts, kinds, crc, words, bounds, slots, symbols, values, places, value_starts
+    data, starts, kinds, crc, words, symbols, values, places, value_starts
 ):
     """Put down the symbol of each token that is no comment, and where in its text it begins; return how many."""
     found, unclosed = 0, np.empty(1, np.int64)
@@ -261,14 +270,16 @@ def _tokens(  # type: ignore[no-untyped-def]  # noqa: PLR0917 - addresses and ar
         while i < stop:
             kind = _kind(data, i, kinds)
             if kind == SPACE:
-                i += _size(data, i)
+                i += max(first_of(filled(eight_at(data, i) ^ _BLANKS)), _size(data, i))
                 continue
             if kind == OTHER:
-                end, symbol = _mark(data, begin, i, stop, kinds, crc, unclosed)
+                end, symbol = i + 1, np.int64(word_at(symbols, _SINGLE + np.int64(byte_at(data, i))))
+                if symbol == 0:
+                    end, symbol = _mark(data, begin, i, stop, kinds, crc, unclosed)
             elif kind == DIGIT:
                 end, symbol = _number(data, i, stop, kinds, crc)
             else:
-                end, symbol = _name(data, i, stop, kinds, crc, words, bounds, slots, symbols)
+                end, symbol = _name(data, i, stop, kind, kinds, crc, words, symbols)
             if symbol >= 0:
                 values[found] = max(symbol, 1)
                 places[found] = i - begin
@@ -290,17 +301,17 @@ class Lexer:
         assert len(kept) < _COLUMNS
         assert max(len(word) for word, _, _ in kept) <= _LONGEST
         self._kinds = np.frombuffer(kinds, np.uint8)
-        self._words = np.frombuffer(b"".join(word for word, _, _ in kept), np.uint8)
-        self._bounds = np.cumsum([0, *(len(word) for word, _, _ in kept)], dtype=np.uint32)
-        self._symbols = np.zeros((3, _COLUMNS), np.uint32)
-        self._symbols[:, 0] = others
+        self._symbols = np.zeros((4, _COLUMNS), np.uint32)
+        self._symbols[:3, 0] = others
         self._symbols[:2, 1 : len(kept) + 1] = [[bare for _, bare, _ in kept], [called for _, _, called in kept]]
-        self._slots = np.zeros(_SLOTS, np.uint32)
+        self._symbols[3, :128] = [0 if chr(byte) in "./#\"'\\" else zlib.crc32(bytes([byte])) for byte in range(128)]
+        self._words = np.zeros((_SLOTS, 3), np.uint64)
         for number, (word, _, _) in enumerate(kept, start=1):
-            slot = _slot(word)
-            while self._slots[slot]:
+            first, rest = (int.from_bytes(part, "little") for part in (word[:8], word[8:]))
+            slot = ((first ^ rest) * int(_MIX) & _EVERY) >> 54
+            while self._words[slot, 0]:
                 slot = (slot + 1) & (_SLOTS - 1)
-            self._slots[slot] = number
+            self._words[slot] = first, rest, number
 
     def symbols(self, data: bytes, starts: Any) -> tuple[Any, Any, Any]:
         """Return the symbols of the tokens of texts, where in its text each token begins, and where each text's begin.
@@ -310,14 +321,7 @@ class Lexer:
         room = len(data) + 1
         values, places, value_starts = np.empty(room, np.uint32), np.empty(room, np.int32), np.empty_like(starts)
         read = np.frombuffer(data, np.uint8)
-        tables = (self._kinds, TABLES, self._words, self._bounds, self._slots, self._symbols)
+        tables = (self._kinds, TABLES, self._words, self._symbols)
         addresses = tuple(table.ctypes.data for table in tables)
         found = cast("Any", _tokens)(read.ctypes.data, starts, *addresses, values, places, value_starts)
         return values[:found], places[:found], value_starts
-
-
-def _slot(word: bytes) -> int:
-    key = 0
-    for byte in word:
-        key = (key << 7 ^ byte) & 0xFFFFFFFFFFFFFFFF
-    return (key * int(_MIX) & 0xFFFFFFFFFFFFFFFF) >> 54

@@ -25,9 +25,6 @@ GRAM_BITS: Final = 48
 _TO_SPACE = bytes(i if chr(i).isalnum() or i > 127 else 32 for i in range(256))
 """ASCII punctuation and control characters become spaces."""
 
-_WORD = bytes(0 if byte == 32 else byte | 32 if 65 <= byte <= 90 else byte for byte in _TO_SPACE)
-"""What becomes of a byte of `substrings.folded` in a word, 0 between words."""
-
 
 def plain_words(text: str) -> list[bytes]:
     """Return the words of `text`: runs of letters and digits, case folded; punctuation and white space divide them."""
@@ -96,7 +93,7 @@ class Statements:
         from magicoder.kernels.ngrams import grams, words
         from magicoder.kernels.texts import joined
 
-        values, starts = words(*joined(forms), _WORD)
+        values, starts = words(*joined(forms))
         return self._overlaps(zip(*grams(self._known, values), strict=True), starts.tolist())
 
     @cached_property

@@ -33,10 +33,13 @@ def letters(text: str) -> bytes:
 def folded(text: str) -> bytes:
     """Return `text` so that nothing but ASCII case and punctuation is left to do for `letters` and `plain_words`.
 
-    Of most texts that is all, and kernels do it faster.
+    Of most texts that is all, and kernels do it faster. Needs numba.
     """
-    text = text if text.isascii() else " ".join(text.casefold().split())
-    return text.encode("utf-8", "surrogatepass")
+    if text.isascii():
+        return text.encode()
+    from magicoder.kernels.texts import blanked
+
+    return blanked(text.casefold().encode("utf-8", "surrogatepass"))
 
 
 _LETTER: Final = bytes(0 if i in _PUNCTUATION else i | 32 if chr(i).isupper() and i < 128 else i for i in range(256))
