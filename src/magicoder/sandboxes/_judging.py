@@ -122,15 +122,9 @@ class Bench:
         if not found.version:
             return Verdict(outcome=Outcome.TOOLCHAIN_MISSING, detail=f"{found.missing}: {found.install}")
         try:
-            job = _toolchains.job(found, program.files, program.limits)
-        except ValueError as e:
+            return self._python(program, found) if program.language == "python" else self._command(program, found)
+        except _Misnamed as e:
             return Verdict(outcome=Outcome.COMPILE_ERROR, detail=_outcomes.line(str(e)), toolchain=found.version)
-        if program.language != "python":
-            return self._command(program, found, job)
-        if program.judge is not None:
-            return self._interrogate(program, program.judge, job, found.version)
-        report = self._ready(program.language).run(self._script(program, job))
-        return _outcomes.verdict(program, report, found.version)
 
     def _ready(self, language: str) -> Runs:
         """Return the cell, made again with more in it if `language` is new to it."""
@@ -142,27 +136,32 @@ class Bench:
         self._cell = self._stack.enter_context(self._opens.open(sorted(self._languages), self._cpu))
         return self._cell
 
-    def _script(self, program: Program, job: Job, entry_point: str = "") -> Request:
+    def _python(self, program: Program, found: Found) -> Verdict:
+        # A main file that nobody has named is looked for by nobody.
+        lone = len(program.files) == 1 and not program.files[0][0]
+        files = () if lone else _job(program, found).files[0 if program.files[0][0] else 1 :]
         source = program.files[0][1]
-        # A main file nobody has named is not looked for by anybody.
-        return Request(
-            files=job.files if program.files[0][0] else job.files[1:],
+        request = Request(
+            files=files,
             source=source,
             tests=program.tests,
             tier=_plan.tier(source, program.tests),
-            entry_point=entry_point,
+            entry_point="" if program.judge is None else program.judge.entry_point,
             stdin=program.stdin.encode("utf-8", "surrogatepass"),
             limits=program.limits,
         )
+        cell = self._ready(program.language)
+        if program.judge is not None:
+            return self._interrogate(cell, program.judge, request, found.version)
+        return _outcomes.verdict(program, cell.run(request), found.version)
 
     # Functions that a judge calls
 
-    def _interrogate(self, program: Program, judge: Judge, job: Job, toolchain: str) -> Verdict:
-        request = self._script(program, job, judge.entry_point)
-        with self._ready(program.language).converse(request) as conversation:
+    def _interrogate(self, cell: Runs, judge: Judge, request: Request, toolchain: str) -> Verdict:
+        with cell.converse(request) as conversation:
             questions = _Questions(conversation)
             try:
-                with _bounded(max(_JUDGE_CPU_S, 3 * program.limits.cpu_s), questions):
+                with _bounded(max(_JUDGE_CPU_S, 3 * request.limits.cpu_s), questions):
                     found = _asked(judge, questions)
             except _TooLong:
                 found = _TOO_LONG
@@ -171,7 +170,8 @@ class Bench:
 
     # Programs of other languages
 
-    def _command(self, program: Program, found: Found, job: Job) -> Verdict:
+    def _command(self, program: Program, found: Found) -> Verdict:
+        job = _job(program, found)
         cell = self._ready(program.language)
         made = self._compile(cell, found, job) if job.compile else ()
         if isinstance(made, Verdict):
@@ -249,6 +249,17 @@ class Bench:
             stderr=said[:65536],
             toolchain=found.version,
         )
+
+
+class _Misnamed(Exception):  # noqa: N818 - what the program's files are
+    """A program's files have names that they cannot have."""
+
+
+def _job(program: Program, found: Found) -> Job:
+    try:
+        return _toolchains.job(found, program.files, program.limits)
+    except ValueError as e:
+        raise _Misnamed(str(e)) from None
 
 
 class _Questions:
