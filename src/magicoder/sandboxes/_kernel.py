@@ -54,7 +54,6 @@ NUMBERS: Final[dict[str, tuple[int, int | None]]] = {
     "clock_settime": (227, 112),
     "clone": (56, 220),
     "clone3": (435, 435),
-    "close_range": (436, 436),
     "connect": (42, 203),
     "delete_module": (176, 106),
     "fanotify_init": (300, 262),
@@ -229,15 +228,6 @@ def seal_mount(target: str) -> bool:
             return False
         raise
     return True
-
-
-def close_from(first: int, last: int = 0xFFFFFFFF) -> None:
-    """Close every descriptor in [first, last]."""
-    if first <= last:
-        try:
-            call("close_range", first, last, 0)
-        except OSError:
-            os.closerange(first, min(last, 65536) + 1)
 
 
 def drop_capabilities() -> None:

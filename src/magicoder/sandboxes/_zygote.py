@@ -73,7 +73,7 @@ def _start(control: socket.socket, config: dict[str, Any]) -> int:
     if os.getppid() != config["parent"]:
         raise Refused("the process that asked for this cell is gone")
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 4096), hard))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, program.HIGHEST), hard))
     if config["cpu"] >= 0:
         os.sched_setaffinity(0, {config["cpu"]})
     level, capable = config["level"], False
@@ -92,8 +92,10 @@ def _start(control: socket.socket, config: dict[str, Any]) -> int:
         _keep(control, parent, config, group, note, capable=capable, slot=slot)
     control.close()
     os.waitpid(pid, 0)
-    if level < 3 and slot is not None:
-        _kill_slot(slot)
+    if level < 3:  # had the keeper been killed: on rung 3 its namespace ended with it
+        if slot is not None:
+            _kill_slot(slot)
+        Processes(os.open("/proc", os.O_RDONLY | os.O_DIRECTORY), alone=False).kill()
     if group is not None:
         group.remove()
     if config["folder"]:
@@ -214,7 +216,12 @@ def _enter(
         control,
         parent,
         program.Walls(
-            uid=slot, capable=capable, joins=group.joins if group else (), landlock=landlock, barrier=barrier
+            uid=slot,
+            capable=capable,
+            joins=group.joins if group else (),
+            landlock=landlock,
+            barrier=barrier,
+            mortal=level < 3,
         ),
         place,
         group=group,
@@ -325,6 +332,7 @@ def _forget(place: scratch.Mounted | scratch.Folder) -> None:
     os.environ.clear()
     os.environ.update(HOME=place.work, TMPDIR=place.temporary, LANG="C.UTF-8", PATH="/usr/local/bin:/usr/bin:/bin")
     program.fix_limits()
+    kernel.control(kernel.PR_SET_NO_NEW_PRIVS, 1)  # handed down to programs, which cannot do without their walls
     gc.collect()
     gc.disable()
     gc.freeze()

@@ -35,6 +35,8 @@ MAIN: Final = "main.py"
 TESTS: Final = "tests.py"
 CHANNEL_FROM: Final = 700
 """The private descriptors of the runner have numbers from here on."""
+HIGHEST: Final = 4096
+"""No descriptor of the keeper, and so of a program's start, has this number or a higher one."""
 _KEEP_BUILTINS: Final = dict(vars(builtins))
 
 
@@ -42,12 +44,20 @@ class Walls:
     """What a process puts on, once and for good, before it becomes a program."""
 
     def __init__(
-        self, *, uid: int | None, capable: bool, joins: tuple[int, ...], landlock: Any, barrier: Filter | None
+        self,
+        *,
+        uid: int | None,
+        capable: bool,
+        joins: tuple[int, ...],
+        landlock: Any,
+        barrier: Filter | None,
+        mortal: bool,
     ) -> None:
-        """`landlock` makes a ruleset; see `renew`."""
+        """`landlock` makes a ruleset, see `renew`; `mortal`: nothing else ends a program whose keeper is killed."""
         self.uid = uid
         self._capable = capable
         self._joins = joins
+        self._mortal = mortal
         self._make = landlock
         self._rules = -1
         self._generation = 0
@@ -76,8 +86,8 @@ class Walls:
             os.setresuid(self.uid, self.uid, self.uid)
         elif self._capable:
             kernel.drop_capabilities()
-        kernel.control(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
-        kernel.control(kernel.PR_SET_NO_NEW_PRIVS, 1)
+        if self._mortal:
+            kernel.control(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
         if self._rules >= 0:
             kernel.landlock_enter(self._rules)
         if self._barrier is not None:
@@ -214,13 +224,13 @@ def _arrange(order: dict[str, Any], fds: dict[str, int]) -> int:
         os.dup2(talk, CHANNEL_FROM + 1, inheritable=False)
     keep_talk = talk >= 0 and not order["serve"]
     # What is left below are the keeper's own: the walls need some of them; `_write_files` closes them all.
-    kernel.close_from(CHANNEL_FROM + (2 if keep_talk else 1))
+    os.closerange(CHANNEL_FROM + (2 if keep_talk else 1), HIGHEST)
     return CHANNEL_FROM
 
 
 def _write_files(files: list[tuple[str, int]], blobs: list[bytes]) -> None:
     """Write the program's files, with the program's own rights."""
-    kernel.close_from(3, CHANNEL_FROM - 1)
+    os.closerange(3, CHANNEL_FROM)
     for (name, _), data in zip(files, blobs, strict=False):
         if "/" in name:
             os.makedirs(os.path.dirname(name), exist_ok=True)

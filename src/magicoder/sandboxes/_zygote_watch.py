@@ -14,6 +14,7 @@ import os
 import select
 import signal
 import socket
+import struct
 import sys
 import time
 from typing import Any, Final
@@ -22,6 +23,7 @@ from magicoder.sandboxes import _zygote_program as program
 from magicoder.sandboxes import _zygote_scratch as scratch
 from magicoder.sandboxes._kernel_cgroups import Group
 
+_encode: Final = json.JSONEncoder(separators=(",", ":")).encode
 _NONBLOCK: Final = 2  # SPLICE_F_NONBLOCK
 _FIONREAD: Final = 0x541B
 _READ: Final = select.POLLIN | select.POLLHUP | select.POLLERR
@@ -35,7 +37,7 @@ _COLLECT_MB: Final = 256
 
 def message(said: dict[str, Any]) -> bytes:
     """Return `said` as it goes to the other side: its length, and JSON; raw bytes may follow."""
-    head = json.dumps(said, separators=(",", ":")).encode()
+    head = _encode(said).encode()
     return len(head).to_bytes(4, "little") + head
 
 
@@ -130,7 +132,7 @@ class Line:
             self._expect = b"S" if self._tests >= 0 else b"D"
         elif word == b"S":
             with contextlib.suppress(OSError):
-                socket.send_fds(self.near, [b"t"], [self._tests])
+                self.near.sendmsg([b"t"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack("i", self._tests))])
             self._expect = b"D"
         elif word == b"D":
             self._secret = os.urandom(16).hex().encode()
@@ -243,7 +245,8 @@ class Keeper:
         """
         while True:
             self._poll.poll()
-            data, fds, _, _ = socket.recv_fds(self._control, 1 << 16, 8)
+            data, passed, _, _ = self._control.recvmsg(1 << 16, 64)
+            fds = [fd for _, _, packed in passed for (fd,) in struct.iter_unpack("i", packed)]
             if not data:
                 raise Orphaned
             order = json.loads(data)
@@ -259,7 +262,8 @@ class Keeper:
         """Send a report."""
         parts: list[Any] = [message(report), *([error] if error is not None else [])]
         try:
-            socket.send_fds(self._control, parts, fds)
+            passed = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack(f"{len(fds)}i", *fds))] if fds else []
+            self._control.sendmsg(parts, passed)
         except OSError:
             raise Orphaned from None
 
