@@ -368,15 +368,10 @@ def _finish(line: Line, rows: Artifact[Sample]) -> Result:
     recipe, folder = line.recipe, line.folder
     summary = summarise(recipe, rows, artifacts, line.around.prices)
     screened = [a for a in artifacts if a.manifest.stage in ("screened", "decontaminated")]
+    evidence, measured = (r for a in screened for r in a.rejections()), measurements(folder.path / "verified")
     dataset, _ = folder.publish_folder(
         "dataset",
-        lambda place: recipe.export.run(
-            rows,
-            place,
-            summary,
-            (r for a in screened for r in a.rejections()),
-            measured=measurements(folder.path / "verified"),
-        ),
+        lambda place: recipe.export.run(rows, place, summary, evidence, measured=measured),
         settings=[recipe.export, recipe.name],
         # What was rejected is published too, and no content digest covers it: the keys say what it was made from.
         inputs=[rows.manifest.content, digest(summary), *(a.manifest.key for a in screened)],

@@ -117,6 +117,22 @@ def test_tests_in_a_compiled_language_bring_their_own_start() -> None:
     assert set_aside(Code(language="python", pieces=("main()",))).pieces == ("main()",)
 
 
+def test_imports_of_tests_move_to_the_top_where_they_have_to_stand() -> None:
+    solution = Code(
+        language="go",
+        pieces=('package main\n\nimport (\n\t"fmt"\n\t"os"\n)\n\nfunc main() { fmt.Println(os.Args) }\n',),
+    )
+    text = check_of(
+        solution, 'import "fmt"\nimport m "math"\n\nfunc main() { fmt.Println(m.Pi) }\n', "assert"
+    ).program.files[0][1]
+    assert parses(text, get("go"))
+    assert text.startswith('package main\nimport "fmt"\nimport "os"\nimport m "math"\n')
+    assert (text.count("package"), text.count('"fmt"')) == (1, 1)
+    solution = Code(language="kotlin", pieces=("package a.b\n\nimport kotlin.math.abs\n\nfun f() = abs(-1)\n",))
+    text = check_of(solution, "import kotlin.math.max\n\nfun main() { max(1, 2) }\n", "assert").program.files[0][1]
+    assert text.startswith("package a.b\nimport kotlin.math.abs\nimport kotlin.math.max\n")
+
+
 def test_java_classes_become_files_of_their_names_and_the_one_that_starts_is_first() -> None:
     found = code(
         "java",

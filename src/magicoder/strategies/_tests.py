@@ -41,7 +41,8 @@ do not repeat that code and do not import it.
 _ASSERTS: Final = "{count} or more `assert` statements in Python, each on a call that the problem describes."
 _PROGRAM: Final = (
     "{title} code that makes {count} or more checks when the program starts (in a `main` of its own where the language "
-    "has one, in Java in a class `SolutionTests`), and that ends with an exit status other than 0 as soon as one fails."
+    "has one, in Java in a class `SolutionTests`, in TypeScript without imports and with `throw new Error`), and that "
+    "ends with an exit status other than 0 as soon as one fails."
 )
 
 REPAIR: Final = """\

@@ -247,8 +247,8 @@ def _files(language: str, pieces: tuple[str, ...], *, main: int) -> tuple[tuple[
 
     Java wants a public class in a file of its name, so each piece is a file there; elsewhere all are one.
     """
-    if language == "csharp":
-        return (("", "\n".join(_usings_first(pieces))),)
+    if language in _IMPORTS:
+        pieces = _imports_first(language, pieces)
     if language != "java":
         return (("", "\n".join(pieces)),)
     named: dict[str, str] = {}
@@ -259,12 +259,27 @@ def _files(language: str, pieces: tuple[str, ...], *, main: int) -> tuple[tuple[
     return tuple(named.items())
 
 
-_USING = re.compile(r"^using\s+(?:static\s+)?[\w.]+(?:\s*=\s*[\w.<>, ]+)?\s*;[ \t]*\n?", re.M)
+_IMPORTS: Final = {
+    "csharp": re.compile(r"^using\s+(?:static\s+)?[\w.]+(?:\s*=\s*[\w.<>, ]+)?\s*;[ \t]*\n?", re.M),
+    "go": re.compile(r"^import\s+(?:\([^)]*\)|(?:\w+\s+)?\"[^\"]+\")[ \t]*\n?", re.M),
+    "kotlin": re.compile(r"^import\s+[\w.*]+(?:[ \t]+as[ \t]+\w+)?[ \t]*;?[ \t]*\n?", re.M),
+}
+"""Imports that have to stand before everything else, so that pieces cannot just follow each other."""
+_GO_IMPORT = re.compile(r"(?:[\w.]+[ \t]+)?\"[^\"]+\"")
+_PACKAGE = re.compile(r"^package[ \t]+[\w.]+[ \t]*;?[ \t]*\n?", re.M)
 
 
-def _usings_first(pieces: tuple[str, ...]) -> list[str]:
-    """Return C# pieces with all `using` lines of later ones moved to the top, each once."""
+def _imports_first(language: str, pieces: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the pieces with all imports at the top, each once, behind the line that names the package."""
     if len(pieces) < 2:
-        return list(pieces)
-    usings = list(dict.fromkeys(line.strip() for p in pieces for line in _USING.findall(p)))
-    return ["\n".join(usings), *(_USING.sub("", p) for p in pieces)]
+        return pieces
+    pattern = _IMPORTS[language]
+    found = [line for piece in pieces for line in pattern.findall(piece)]
+    if language == "go":
+        found = [f"import {one}" for line in found for one in _GO_IMPORT.findall(line.removeprefix("import"))]
+    imports = "\n".join(dict.fromkeys(line.strip() for line in found))
+    bodies = [pattern.sub("", piece) for piece in pieces]
+    package = _PACKAGE.search(bodies[0]) if language != "csharp" else None
+    if package is not None:
+        bodies[0] = bodies[0].replace(package[0], "", 1)
+    return (f"{package[0].strip() if package else ''}\n{imports}\n", *bodies)
