@@ -11,6 +11,7 @@ This is the definition, in plain Python; `kernels.shingles` computes the same by
 """
 
 import re
+import sys
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -47,8 +48,10 @@ _HALF: Final = 0xFFFFFFFF
 _CHUNK: Final = 1 << 22
 """Bytes of text worked on at a time (or one text): shingles take up to four times as much."""
 
-_LEAST_COMPILED: Final = 1 << 17
-"""Bytes of text that are worth loading a compiled kernel (about half a second)."""
+_LEAST_COMPILED: Final = 1 << 15
+"""Bytes of text from which on the compiled kernel is loaded (about half a second); once loaded it does the rest too."""
+
+_KERNEL: Final = "magicoder.kernels.shingles"
 
 _KNOWN_WORDS: Final = 1 << 17
 
@@ -127,9 +130,8 @@ def _chunks(texts: Iterable[bytes]) -> Iterator[list[bytes]]:
 
 
 def _sketched(texts: list[bytes]) -> SketchBatch:
-    if sum(map(len, texts)) >= _LEAST_COMPILED and kernels.available():
-        return compiled(texts)
-    return plain(texts)
+    is_worth_it = _KERNEL in sys.modules or sum(map(len, texts)) >= _LEAST_COMPILED
+    return compiled(texts) if is_worth_it and kernels.available() else plain(texts)
 
 
 def compiled(texts: list[bytes]) -> SketchBatch:
