@@ -57,6 +57,18 @@ CHEATS = {
     "atexit turns a failure into exit 0": Attack(
         "import atexit, os\natexit.register(os._exit, 0)\ndef f(x):\n    return 3", CHECK
     ),
+    "equals everything": Attack(
+        "class Yes:\n    def __eq__(self, other):\n        return True\ndef f(x):\n    return Yes()", CHECK
+    ),
+    "equals every number": Attack(
+        "class Yes(int):\n    def __eq__(self, other):\n        return isinstance(other, int)\n    __ne__ = lambda s, o: False\n    __hash__ = None\ndef f(x):\n    return Yes()",
+        CHECK,
+    ),
+    "equals everything in a list": Attack(
+        "Yes = type('Yes', (), {'__eq__': lambda s, o: True})\ndef f(x):\n    return [Yes(), {'a': Yes()}]",
+        "assert f(20) == [21, {'a': 22}]",
+    ),
+    "borrows what equals everything": Attack("from unittest import mock\ndef f(x):\n    return mock.ANY", CHECK),
     "a thread exits": Attack(
         "import threading, os, time\ndef f(x):\n    threading.Thread(target=os._exit, args=(0,)).start()\n    time.sleep(9)",
         CHECK,

@@ -162,6 +162,21 @@ def test_ordinary_ways_of_reading_and_printing_work(cell, source, stdin, stdout)
     assert (report.stdout, report.exit_code, report.completed) == (stdout, 0, True), report
 
 
+def test_an_honest_class_may_define_equality(cell):
+    source = (
+        "import fractions\nclass Money:\n    def __init__(self, n):\n        self.n = n\n"
+        "    def __eq__(self, o):\n        return self.n == (o.n if isinstance(o, Money) else o)\ndef half(n):\n"
+        "    return fractions.Fraction(n, 2)"
+    )
+    tests = (
+        "assert Money(5) == 5\nassert Money(5) == Money(5) != 4\n"
+        "assert [Money(1)] == [1]\nassert Money(5) != 6\n"
+        "assert half(1) == 0.5\nassert not Money(1) == None\nassert (1 == 1) == True\nassert {'a': Money(2)} == {'a': 2}"
+    )
+    report = cell.run(Request(source=source, tests=tests))
+    assert report.completed, report
+
+
 def test_an_exit_code_comes_back(cell):
     report = cell.run(Request(source="import sys\nsys.exit(7)"))
     assert (report.exit_code, report.completed) == (7, True)

@@ -30,6 +30,7 @@ from typing import Any, Final
 
 from magicoder.sandboxes import _kernel as kernel
 from magicoder.sandboxes._kernel_filter import Filter
+from magicoder.sandboxes._zygote_tests import guarded, suspicious
 
 MAIN: Final = "main.py"
 TESTS: Final = "tests.py"
@@ -271,14 +272,15 @@ def _run(
     code, main, process = 0, os.getpid(), os.getpid
     gc.enable()
     try:
-        _perform(source.decode("utf-8", "surrogatepass"), MAIN, space)
+        program = source.decode("utf-8", "surrogatepass")
+        _perform(program, MAIN, space)
         if process() != main:
             _finish(0)  # a fork of the program that ran to its end: only the program itself is tested
         if tests:
             text = channel.tests().decode("utf-8", "surrogatepass")
             vars(builtins).update(_KEEP_BUILTINS)
             space["__builtins__"] = builtins
-            _perform(text, TESTS, space)
+            _perform(text, TESTS, space, careful=suspicious(program))
         elif talk >= 0 and answer is not None:
             _converse(space, plan["entry_point"], talk, answer)
         if process() == main:
@@ -297,9 +299,10 @@ def _run(
     _finish(code)
 
 
-def _perform(text: str, name: str, space: dict[str, Any]) -> None:
+def _perform(text: str, name: str, space: dict[str, Any], *, careful: bool = False) -> None:
     linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)
-    exec(compile(text, name, "exec", dont_inherit=True), space)  # noqa: S102 - what all this is for
+    code = guarded(text, name, space, MAIN) if careful else compile(text, name, "exec", dont_inherit=True)
+    exec(code, space)  # noqa: S102 - what all this is for
 
 
 def _exit_code(end: SystemExit) -> int:
