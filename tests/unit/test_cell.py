@@ -171,7 +171,8 @@ def test_an_honest_class_may_define_equality(cell):
     tests = (
         "assert Money(5) == 5\nassert Money(5) == Money(5) != 4\n"
         "assert [Money(1)] == [1]\nassert Money(5) != 6\n"
-        "assert half(1) == 0.5\nassert not Money(1) == None\nassert (1 == 1) == True\nassert {'a': Money(2)} == {'a': 2}"
+        "assert half(1) == 0.5\nassert not Money(1) == None\nassert (1 == 1) == True\n"
+        "assert {'a': Money(2)} == {'a': 2}"
     )
     report = cell.run(Request(source=source, tests=tests))
     assert report.completed, report
