@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from magicoder.errors import SandboxError
 from magicoder.sandboxes import _wire as wire
+from magicoder.sandboxes._zygote_scratch import Folder
 
 _START_S: Final = 120.0
 GRACE_S: Final = 30.0
@@ -79,10 +80,11 @@ def start(
         process = _spawn(command, environment, far.fileno())
     except OSError as e:
         near.close()
+        Folder.clear(folder)
         raise SandboxError(f"{command[0]} does not start: {e}") from e
     finally:
         far.close()
-    jail = Jail(process, near)
+    jail = Jail(process, near, folder)
     try:
         near.send(json.dumps(config).encode())
         jail.ready = jail.receive(time.monotonic() + _START_S)[0]
@@ -113,8 +115,9 @@ def _spawn(command: list[str], environment: dict[str, str], control: int) -> "su
 class Jail:
     """A running jail. `ready` is what it said about itself when it was."""
 
-    def __init__(self, process: "subprocess.Popen[bytes]", control: socket.socket) -> None:
+    def __init__(self, process: "subprocess.Popen[bytes]", control: socket.socket, folder: str) -> None:
         self._process = process
+        self._folder = folder
         self._control = control
         self._poll = select.poll()
         self._poll.register(control.fileno(), select.POLLIN)
@@ -189,6 +192,7 @@ class Jail:
             self._process.wait()
         if self._process.stderr is not None:
             self._process.stderr.close()
+        Folder.clear(self._folder)  # the starter does that, unless it was killed
 
 
 def _file(data: bytes) -> int:

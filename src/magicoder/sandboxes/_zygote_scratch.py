@@ -3,7 +3,7 @@
 Runs inside jails, in whatever Python is there: the standard library only.
 """
 # A jail's Python need not pay for pathlib, and its places have fixed names.
-# ruff: noqa: PTH101, PTH102, PTH103, PTH104, PTH106, PTH116, S108
+# ruff: noqa: PTH101, PTH102, PTH103, PTH104, PTH106, PTH112, PTH116, S108
 
 from __future__ import annotations
 
@@ -107,7 +107,8 @@ class Folder:
     def clear(base: str) -> None:
         """Remove everything, as far as it goes."""
         with contextlib.suppress(OSError):
-            remove_tree(base)
+            if base and os.path.isdir(base):
+                remove_tree(base)
 
 
 def remove_tree(top: str) -> None:
