@@ -1,4 +1,4 @@
-"""The six seams of the system, whole. Everything that varies stands behind one of them.
+"""The seams of the system, whole. Everything that varies stands behind one of them.
 
 A component *is* its configuration: a frozen dataclass whose fields are primitives (or tuples of them), so that its
 fingerprint is all of its fields and a recipe can build it by name. Heavy packages and connections are opened lazily,
@@ -199,6 +199,78 @@ class Benchmark(Protocol):
         Raises:
             BenchmarkError: a file is missing or malformed; names it.
         """
+        ...
+
+
+class Suite(Protocol):
+    """A benchmark opened for scoring: what a model is asked, and how its answers are judged.
+
+    A benchmark that can be scored has, beside the methods of `Benchmark`, `suite(self, data: str) -> Suite`, which raises
+    BenchmarkError where files are missing or malformed.
+    """
+
+    @property
+    def name(self) -> str:
+        """The module in `benchmarks/`; with a language behind a dash where it has several, e.g. `multipl_e-java`."""
+        ...
+
+    @property
+    def version(self) -> str:
+        """Of the published files; stored with the results."""
+        ...
+
+    @property
+    def tasks(self) -> Sequence[Task]:
+        """What is scored, in the order of the files. Tests may be left out of them; `checks` knows them."""
+        ...
+
+    @property
+    def profiles(self) -> tuple[str, ...]:
+        """The harnesses whose semantics it can follow, the default first: `strict`, `evalplus`, `human-eval`, …"""
+        ...
+
+    @property
+    def scores(self) -> tuple[str, ...]:
+        """The names of the checks in order, e.g. `("base", "plus")`; `("all",)` where there is one."""
+        ...
+
+    def prompt(self, task: Task, style: str) -> Prompt:
+        """Return what a model is asked; its `stop` are the benchmark's stop sequences for that style.
+
+        With the style `magicoder` the last message is the assistant's: the beginning of the response that the model
+        continues. With `completion` there is one message, of the user: the raw text to continue. Decoding is greedy,
+        until the caller replaces it.
+
+        Raises:
+            RecipeError: the benchmark has no such style; names those that it has.
+        """
+        ...
+
+    def program_text(self, task: Task, answer: str, style: str) -> Extracted:
+        """Return the program in an answer; see `records.STYLES`. `answer` is without the prompt or response prefix."""
+        ...
+
+    def prepare(self, tasks: Sequence[Task], runner: Runner, folder: Path) -> None:
+        """Make what `checks` needs and the files do not have, such as the canonical solutions' answers.
+
+        What was made before lies in `folder`, under digests of all that decides it, and is not made again. `runner` has
+        no cache, so that a program given to it does run. Most suites do nothing here.
+
+        Raises:
+            BenchmarkError: a canonical solution fails, so that answers cannot be judged on this machine.
+        """
+        ...
+
+    def checks(self, task: Task, code: str, profile: str) -> tuple[tuple[str, Program], ...]:
+        """Return what runs to judge the program `code`: a name of `scores` and a program each, in that order.
+
+        A score counts a task as passed when that check and all before it pass. Equal arguments give equal programs;
+        programs of one task share a `group` and equal judges.
+        """
+        ...
+
+    def reference(self, task: Task) -> str:
+        """Return the text of the canonical program, for the self-check before scoring; "" if none is published."""
         ...
 
 

@@ -7,7 +7,7 @@ Text fields hold `str`, lines are counted from 1 and split on newline, "" means 
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -396,3 +396,42 @@ class Verdict:
     wall_s: float = 0.0
     peak_memory_mb: float = 0.0
     toolchain: str = ""
+
+
+STYLES: Final = ("magicoder", "chat", "completion", "solution")
+"""How a model is asked, and so how its answer becomes a program.
+
+magicoder    the paper's template with the beginning of the response given (method of the paper's section 4)
+chat         the model's own chat template, one instruction; the answer is prose with code
+completion   the raw prompt, continued; the program is the prompt and the completion, cut at a stop sequence
+solution     not asked here: the answer is a whole program that another harness made
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What a model said to a task, as it said it.
+
+    style        one of `STYLES`
+    index        counts the answers to one task from 0
+    """
+
+    task_id: str
+    text: str
+    style: str
+    index: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Extracted:
+    """The program in an answer, and how it was found.
+
+    code         what runs, "" if the answer has none; never anything that the model did not write, but for a prompt
+                 that it was to continue
+    rule         a word for a table: `whole` (the answer is the program), `fence`, `completion`, `truncated`, `nothing`, …
+    note         what was left away and why, in one line for a person; "" if nothing was
+    """
+
+    code: str
+    rule: str
+    note: str = ""
