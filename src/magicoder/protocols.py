@@ -13,7 +13,19 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, ClassVar, Final, Protocol, TypeVar
 
-from magicoder.records import Completion, Failure, Program, Prompt, RawDocument, Rejection, Sample, Seed, Task, Verdict
+from magicoder.records import (
+    Completion,
+    Extracted,
+    Failure,
+    Program,
+    Prompt,
+    RawDocument,
+    Rejection,
+    Sample,
+    Seed,
+    Task,
+    Verdict,
+)
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -205,8 +217,8 @@ class Benchmark(Protocol):
 class Suite(Protocol):
     """A benchmark opened for scoring: what a model is asked, and how its answers are judged.
 
-    A benchmark that can be scored has, beside the methods of `Benchmark`, `suite(self, data: str) -> Suite`, which raises
-    BenchmarkError where files are missing or malformed.
+    A benchmark that can be scored has, beside the methods of `Benchmark`, `suite(self, data: str) -> Suite`, which
+    raises BenchmarkError where files are missing or malformed.
     """
 
     @property
