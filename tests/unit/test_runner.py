@@ -3,6 +3,8 @@
 import itertools
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
@@ -207,6 +209,29 @@ def test_an_idle_worker_that_was_killed_is_replaced(runner: Controller) -> None:
     for pid in alive(runner):
         os.kill(pid, signal.SIGKILL)
     assert len(list(runner.run([program(f"say again {i}") for i in range(64)]))) == 64
+
+
+def test_a_script_without_a_guard_is_told_so(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from magicoder.records import Program\nfrom magicoder.sandboxes._runner import Controller\n"
+        "from magicoder.sandboxes._workers import Workers\nfrom tests.fake_cells import FakeJails\n"
+        "workers = Workers(FakeJails(), 1)\n"
+        "runner = Controller(FakeJails(), workers, None, 'fake', 'fake', again=False)\n"
+        "try:\n    list(runner.run([Program(language='python', files=(('', 'say a'),))]))\n"
+        "finally:\n    workers.close()\n"
+    )
+    root = Path(__file__).parent.parent.parent
+    done = subprocess.run(
+        [sys.executable, script],
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(root)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 1
+    assert "under `if __name__" in done.stderr.splitlines()[-1]
 
 
 def test_ctrl_c_ends_the_run_at_once(runner: Controller) -> None:

@@ -278,6 +278,13 @@ class _Stream:
         """Clear up after a worker: the program it was at is a suspect, the others have not been begun."""
         rest = list(worker.batch)
         died_of = worker.kill(grace_s=1.0)
+        if died_of.startswith(
+            "exit code"
+        ):  # no program can make it end like that: it did not start, or is ours to mend
+            raise SandboxError(
+                f"a worker process ended by itself ({died_of}); what it printed says why. A script that runs programs"
+                ' has to do so under `if __name__ == "__main__":`, since workers import it'
+            )
         if rest:
             self._suspect(rest[0], why or f"a worker died ({died_of or 'of nothing that it told'})")
         self._waiting.extendleft(reversed(rest[1:]))
