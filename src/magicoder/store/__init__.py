@@ -10,9 +10,7 @@ in a single go. A manifest's `key` says what the artifact was made from; `conten
 key on `content`, so a stage that is made again with an equal result invalidates nothing behind it.
 """
 
-import errno
 import fcntl
-import hashlib
 import os
 import shutil
 from collections import Counter
@@ -20,17 +18,34 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import orjson
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from magicoder import __version__
 from magicoder.errors import StoreError
 from magicoder.fingerprint import digest, software
 from magicoder.records import Rejection
-from magicoder.schema import from_table, schema_of, to_table
+from magicoder.schema import schema_of, to_table
+from magicoder.store.files import explained, replacing, swap, sync, sync_tree, write_atomic
+from magicoder.store.parts import count, digest_file, part_name, read_part, read_table, whole_parts, write_part
+
+__all__ = [
+    "LAYOUT",
+    "Artifact",
+    "Manifest",
+    "Progress",
+    "RunFolder",
+    "Silent",
+    "Writer",
+    "account",
+    "explained",
+    "read_table",
+    "replacing",
+    "swap",
+    "write_atomic",
+]
 
 R = TypeVar("R")
 
@@ -67,11 +82,11 @@ class Artifact(Generic[R]):
 
     def read_part(self, index: int) -> list[R]:
         """Return the rows of one part."""
-        return list(_read(self.folder / _part_name(index), self.record))
+        return list(read_part(self.folder / part_name(index), self.record))
 
     def part_path(self, index: int) -> Path:
         """Return the file of one part, for `read_table`."""
-        return self.folder / _part_name(index)
+        return self.folder / part_name(index)
 
     def __iter__(self) -> Iterator[R]:
         for index in range(self.part_count):
@@ -84,7 +99,7 @@ class Artifact(Generic[R]):
 
     def rejections_of_part(self, index: int) -> list[Rejection]:
         """Return what the stage rejected of one part."""
-        return list(_read(self.folder / "rejected" / _part_name(index), Rejection))
+        return list(read_part(self.folder / "rejected" / part_name(index), Rejection))
 
 
 class Progress(Protocol):
@@ -118,7 +133,7 @@ class Writer(Generic[R]):
         self.stage = stage
         self.record = record
         (folder / "rejected").mkdir(parents=True, exist_ok=True)
-        self.done = _whole_parts(folder)
+        self.done = whole_parts(folder)
         self._facts: dict[str, Any] = {}
 
     def write(self, rows: list[R], rejections: list[Rejection]) -> None:
@@ -131,10 +146,10 @@ class Writer(Generic[R]):
         """Publish the next part as `write`, from columns; `metadata` stays with the part, for `pq.read_schema`."""
         schema = schema_of(self.record)
         assert rows.schema.names == schema.names, f"these are no {self.record.__name__} records"
-        name = _part_name(self.done)
-        _write(self.folder / "rejected" / name, to_table(Rejection, rejections))
+        name = part_name(self.done)
+        write_part(self.folder / "rejected" / name, to_table(Rejection, rejections))
         # Parquet has a name of its own for what a list holds, and a table read from a part has that part's metadata.
-        _write(self.folder / name, rows.cast(schema).replace_schema_metadata(metadata))
+        write_part(self.folder / name, rows.cast(schema).replace_schema_metadata(metadata))
         self.done += 1
 
     def add_facts(self, facts: dict[str, Any]) -> None:
@@ -143,30 +158,30 @@ class Writer(Generic[R]):
 
     def part_path(self, index: int) -> Path:
         """Return the file of a part that is already written, for `read_table`."""
-        return self.folder / _part_name(index)
+        return self.folder / part_name(index)
 
     def read_part(self, index: int) -> list[R]:
         """Return the rows of a part that is already written, to rebuild state when resuming."""
-        return list(_read(self.folder / _part_name(index), self.record))
+        return list(read_part(self.folder / part_name(index), self.record))
 
     def restart(self) -> None:
         """Throw away the parts written so far."""
         for index in reversed(range(self.done)):
-            (self.folder / _part_name(index)).unlink()
+            (self.folder / part_name(index)).unlink()
         self.done = 0
 
     def rejections_of_part(self, index: int) -> list[Rejection]:
         """Return what was rejected with a part that is already written."""
-        return list(_read(self.folder / "rejected" / _part_name(index), Rejection))
+        return list(read_part(self.folder / "rejected" / part_name(index), Rejection))
 
     def manifest(self, key: str) -> Manifest:
         """Return what the parts written so far amount to."""
-        names = [_part_name(i) for i in range(self.done)]
-        rows, rejected = _count(self.folder, self.done)
+        names = [part_name(i) for i in range(self.done)]
+        rows, rejected = count(self.folder, self.done)
         return Manifest(
             stage=self.stage,
             key=key,
-            content=digest([_digest_file(self.folder / n) for n in names]),
+            content=digest([digest_file(self.folder / n) for n in names]),
             record=self.record.__name__,
             rows=rows,
             rejected=rejected,
@@ -294,7 +309,7 @@ class RunFolder:
         """Return how many rows and rejections an unfinished build holds, None if there is no such build."""
         building = self.path / f"{stage}.building"
         try:
-            return _count(building, _whole_parts(building)) if building.exists() else None
+            return count(building, whole_parts(building)) if building.exists() else None
         except FileNotFoundError:  # published by another process as we looked
             return None
 
@@ -351,9 +366,9 @@ class RunFolder:
                 shutil.rmtree(building)
             building.mkdir()
             build(building)
-            _sync_tree(building)
+            sync_tree(building)
             marker.unlink(missing_ok=True)
-            _sync(self.path)  # the old key must not come back beside the new folder
+            sync(self.path)  # the old key must not come back beside the new folder
             swap(building, place)
             write_atomic(marker, _json({"key": key}))
         return place, True
@@ -378,23 +393,6 @@ def _holds(marker: Path, key: str) -> bool:
     return marker.exists() and bool(orjson.loads(marker.read_bytes()).get("key") == key)
 
 
-def _whole_parts(building: Path) -> int:
-    """Return how many parts are there, each with its rejections, before the first that is not."""
-    done = 0
-    while all((place / _part_name(done)).exists() for place in (building, building / "rejected")):
-        done += 1
-    return done
-
-
-def _count(folder: Path, parts: int) -> tuple[int, int]:
-    """Return how many rows and rejections the first `parts` parts hold."""
-    rows, rejected = (
-        sum(pq.read_metadata(place / _part_name(i)).num_rows for i in range(parts))
-        for place in (folder, folder / "rejected")
-    )
-    return rows, rejected
-
-
 def _claim(building: Path, key: str) -> None:
     """Keep an unfinished build made from the same key; throw away any other."""
     marker, manifest = building / "key", building / "manifest.json"
@@ -403,7 +401,7 @@ def _claim(building: Path, key: str) -> None:
         # Its names first: what a kill leaves of it must not pass for a build.
         marker.unlink(missing_ok=True)
         manifest.unlink(missing_ok=True)
-        _sync(building)
+        sync(building)
         shutil.rmtree(building)
     building.mkdir(parents=True, exist_ok=True)
     for leftover in building.rglob("*.partial"):
@@ -411,109 +409,5 @@ def _claim(building: Path, key: str) -> None:
     write_atomic(marker, key.encode())
 
 
-def swap(new: Path, place: Path) -> None:
-    """Put the finished folder `new`, whose files are synced, at `place`.
-
-    A kill in between leaves `new` or `place` whole, and the old folder at `<place>.old` at worst.
-    """
-    old = place.with_name(place.name + ".old")
-    if old.exists():
-        shutil.rmtree(old)
-    if place.exists():
-        place.rename(old)
-    new.rename(place)
-    _sync(place.parent)
-    if old.exists():
-        shutil.rmtree(old)
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
-    """Write a file so that it is either as before or whole, also after a kill or a power cut."""
-    partial = path.with_name(path.name + ".partial")
-    try:
-        with partial.open("wb") as f:
-            yield f
-            f.flush()
-            os.fsync(f.fileno())
-        partial.replace(path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
-    _sync(path.parent)
-
-
-def write_atomic(path: Path, data: bytes) -> None:
-    """Write `data` to a file as `replacing` does."""
-    with replacing(path) as f:
-        f.write(data)
-
-
-def _sync(path: Path) -> None:
-    """Wait until a file, or the names in a folder, are on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _sync_tree(folder: Path) -> None:
-    for path in folder.rglob("*"):
-        _sync(path)
-    _sync(folder)
-
-
 def _json(value: Any) -> bytes:
     return orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE)
-
-
-def _digest_file(path: Path) -> str:
-    """Return 32 hex digits of BLAKE2b over a file."""
-    with path.open("rb") as f:
-        return hashlib.file_digest(f, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
-
-
-@contextmanager
-def explained(path: Path) -> Iterator[None]:
-    """Turn operating-system errors about `path` into a StoreError that says what to do."""
-    try:
-        yield
-    except OSError as e:
-        if e.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise StoreError(
-                f"the disk is full while writing under {path}; nothing finished is lost: "
-                "free some space and run the same command again"
-            ) from e
-        if e.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            raise StoreError(
-                f"cannot write to {e.filename or path}: {e.strerror}; give another folder with --out"
-            ) from e
-        raise
-
-
-def read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
-    """Return one part, or some columns of it. (`pq.read_table` looks for a whole dataset, which takes 3 ms a part.)
-
-    Raises:
-        StoreError: it is missing or damaged.
-    """
-    try:
-        with pq.ParquetFile(path) as file:
-            return file.read(columns)
-    except (pa.ArrowException, OSError) as e:
-        stage = path.parent.parent if path.parent.name == "rejected" else path.parent
-        raise StoreError(f"{path} is missing or damaged ({e}); delete {stage} and run again") from e
-
-
-def _part_name(index: int) -> str:
-    return f"part-{index:05d}.parquet"
-
-
-def _write(path: Path, table: pa.Table) -> None:
-    with replacing(path) as f:
-        pq.write_table(table, f, compression="zstd", compression_level=3)
-
-
-def _read(path: Path, record: type[R]) -> Iterator[R]:
-    return from_table(record, read_table(path), str(path))
