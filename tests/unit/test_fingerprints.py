@@ -88,7 +88,7 @@ def test_an_index_is_read_back_as_it_was_written(shared_data: Path) -> None:
     ("change", "message"),
     [
         (lambda d: b"hello", "is no index of benchmarks"),
-        (lambda d: d[:8] + b"\x63" + d[9:], "has format 99, this magicoder reads 1"),
+        (lambda d: d[:8] + b"\x63" + d[9:], "has format 99, this magicoder reads 2"),
         (lambda d: d[:-1], "is damaged"),
         (lambda d: d[:-9] + b"x" + d[-8:], "is damaged"),
         (lambda d: d[:40] + b"\0\0\0\0" + d[44:], "is damaged"),
@@ -178,6 +178,17 @@ def test_an_index_of_one_s_own_in_the_folder_takes_the_place_of_the_shipped_one(
     (tmp_path / INDEX).write_bytes(b"broken")
     with pytest.raises(BenchmarkError, match=r"index\.bin is no index"):
         at_hand(str(tmp_path))
+
+
+def test_an_index_of_an_older_format_does_not_keep_a_new_one_from_being_made(tmp_path: Path) -> None:
+    lines = tmp_path / "leetcode_deepseek" / "20240121-Jul.jsonl"
+    lines.parent.mkdir()
+    lines.write_bytes(orjson.dumps({"task_id": "a", "prompt": 'def f():\n    """Count the pairs of a long list."""', "test": ""}) + b"\n")
+    (tmp_path / INDEX).write_bytes(b"MAGICIDX\x01" + bytes(40))
+    file, made = build_index(str(tmp_path), "mine")
+    assert list(made.sources) == ["leetcode"]
+    (tmp_path / INDEX).write_bytes(file)
+    assert at_hand(str(tmp_path)).index == decode(file, "x")
 
 
 def test_a_folder_without_benchmark_files_makes_no_index(tmp_path: Path) -> None:

@@ -45,6 +45,19 @@ def at_hand(data: str | None) -> AtHand:
         BenchmarkError: no such folder, or a file is there but malformed. A file that is not there is no error: see
             `not_covered`.
     """
+    tasks, versions, not_covered = _of_files(data)
+    index, index_digest = _index(data)
+    return AtHand(
+        tasks=tasks,
+        versions=versions,
+        not_covered=not_covered,
+        digest=digest_bytes(orjson.dumps([versions, tasks, index_digest])),
+        index=index,
+    )
+
+
+def _of_files(data: str | None) -> tuple[list[Task], dict[str, str], dict[str, str]]:
+    """Return tasks, versions and what is not covered, as in `AtHand`."""
     if data is not None and not Path(data).expanduser().is_dir():
         raise BenchmarkError(
             f"there is no folder {data} with benchmark files; correct --data or MAGICODER_DATA, or leave it away"
@@ -63,14 +76,7 @@ def at_hand(data: str | None) -> AtHand:
             not_covered[name] = str(e)
         else:
             versions[name] = benchmark.version
-    index, index_digest = _index(data)
-    return AtHand(
-        tasks=tasks,
-        versions=versions,
-        not_covered=not_covered,
-        digest=digest_bytes(orjson.dumps([versions, tasks, index_digest])),
-        index=index,
-    )
+    return tasks, versions, not_covered
 
 
 def build_index(data: str, name: str) -> tuple[bytes, Index]:
@@ -81,10 +87,10 @@ def build_index(data: str, name: str) -> tuple[bytes, Index]:
     Raises:
         BenchmarkError: no such folder, no benchmark files in it, or a file is malformed.
     """
-    found = at_hand(data)
-    if not found.tasks:
+    tasks, versions, _ = _of_files(data)  # not an index that is there: it may be what has to be made again
+    if not tasks:
         raise BenchmarkError(f"{data} has no benchmark files; docs/benchmarks.md says which are read")
-    file = encode(index_of(found.tasks, found.versions, FLOOR), name)
+    file = encode(index_of(tasks, versions, FLOOR), name)
     return file, decode(file, name)
 
 

@@ -26,7 +26,7 @@ from magicoder.text.patterns import patterns_of
 T = TypeVar("T")
 
 _MAGIC: Final = b"MAGICIDX"
-FORMAT: Final = 1
+FORMAT: Final = 2
 FLOOR: Final = 20
 """Letters and digits below which a text is not searched for, unless a recipe says otherwise; see docs/benchmarks.md."""
 
@@ -175,6 +175,7 @@ def encode(index: Index, name: str) -> bytes:
         ("I", [m.window for m in marks]),
         ("I", [m.offset for m in marks]),
         ("I", [m.length for m in marks]),
+        ("I", [m.last for m in marks]),
         *(("Q", [int.from_bytes(m.strong[half : half + 8], "little") for m in marks]) for half in (0, 8)),
     ]
     for layer in (index.texts, index.solutions):
@@ -231,10 +232,10 @@ def decode(data: bytes, where: str) -> Index:
 
 
 def _index(header: dict[str, Any], columns: list["array[int]"]) -> Index:
-    windows, offsets, lengths, low, high, *rest = columns
+    windows, offsets, lengths, lasts, low, high, *rest = columns
     marks = [
-        Mark(window, offset, size, a.to_bytes(8, "little") + b.to_bytes(8, "little"))
-        for window, offset, size, a, b in zip(windows, offsets, lengths, low, high, strict=True)
+        Mark(window, offset, size, a.to_bytes(8, "little") + b.to_bytes(8, "little"), last)
+        for window, offset, size, last, a, b in zip(windows, offsets, lengths, lasts, low, high, strict=True)
     ]
     tasks, names = header["tasks"], header["names"]
 

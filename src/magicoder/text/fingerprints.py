@@ -66,12 +66,14 @@ class Mark(NamedTuple):
     window       hash of the values from `offset` on
     length       values in the text
     strong       digest of all of them
+    last         hash of its last values, which spares most digests where the window is no rare one
     """
 
     window: int
     offset: int
     length: int
     strong: bytes
+    last: int
 
 
 def numbers(values: bytes, width: int) -> Any:
@@ -136,14 +138,15 @@ def marks_of(streams: Sequence[Stream], width: int, n: int = WINDOW) -> list[Mar
         return []
     heads = [s.values[: (_NEAR + n - 1) * width] for s in streams]
     hashes = runs(numbers(b"".join(heads), width).cast(pa.uint32()), n).to_pylist()
+    ends = runs(numbers(b"".join(s.values[-n * width :] for s in streams), width).cast(pa.uint32()), n).to_pylist()[::n]
     starts = [0, *accumulate(len(head) // width for head in heads)]
     windows = [hashes[start : end - n + 1] for start, end in pairwise(starts)]
     often = Counter(window for found in windows for window in set(found))
     marks = []
-    for stream, found in zip(streams, windows, strict=True):
+    for stream, found, last in zip(streams, windows, ends, strict=True):
         offset = min(range(len(found)), key=lambda i: often[found[i]])
         length = len(stream.values) // width
-        marks.append(Mark(found[offset], offset, length, stream.strong(0, length)))
+        marks.append(Mark(found[offset], offset, length, stream.strong(0, length), last))
     return marks
 
 
@@ -153,6 +156,7 @@ class Marks:
     def __init__(self, marks: Sequence[Mark], width: int, n: int = WINDOW) -> None:
         self._width = width
         self._n = n
+        self._marks = marks
         lowest: dict[Mark, int] = {}
         for number, mark in enumerate(marks):
             lowest.setdefault(mark, number)
@@ -174,14 +178,19 @@ class Marks:
         """
         if self._n != WINDOW:  # made for texts of fewer letters
             return self._judge(self._places(values.tobytes()), starts.tolist(), stream)
-        places = zip(*self._known.windows(values), strict=True)
-        return self._judge(places, starts.tolist(), stream)
+        best: list[Match | None] = [None] * (len(starts) - 1)
+        for index, start, number in self._known.find(values, starts):
+            known, mark = best[index], self._marks[number]
+            if (known is None or number < known.pattern) and stream(index).strong(start, mark.length) == mark.strong:
+                best[index] = Match(number, start)
+        return best
 
     @cached_property
     def _known(self) -> Any:
-        from magicoder.kernels.fingerprints import Known
+        from magicoder.kernels.fingerprints import Windows
 
-        return Known(self._by_window)
+        entries = [(n, m) for those in self._by_window.values() for n, m in those]
+        return Windows([(m.window, m.offset, m.length, m.last, n) for n, m in entries])
 
     def _judge(
         self, places: Iterable[tuple[int, int]], starts: Sequence[int], stream: Callable[[int], Parts]

@@ -59,6 +59,8 @@ def letters_of(forms: Sequence[bytes]) -> tuple[Any, Any]:
 
 def locate(text: str, start: int, form: Callable[[str], bytes]) -> int:
     """Return the index in `text` of the character whose form covers byte `start` of `form(text)`."""
+    if form is lowered and text.isascii() and start < len(text):
+        return start
     found = bisect_right(range(len(text)), start, key=lambda index: len(form(text[: index + 1])))
     if found == len(text):
         raise ValueError(f"byte {start} is beyond the end of the text's form ({len(form(text))} bytes)")
