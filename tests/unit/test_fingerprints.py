@@ -183,7 +183,8 @@ def test_an_index_of_one_s_own_in_the_folder_takes_the_place_of_the_shipped_one(
 def test_an_index_of_an_older_format_does_not_keep_a_new_one_from_being_made(tmp_path: Path) -> None:
     lines = tmp_path / "leetcode_deepseek" / "20240121-Jul.jsonl"
     lines.parent.mkdir()
-    lines.write_bytes(orjson.dumps({"task_id": "a", "prompt": 'def f():\n    """Count the pairs of a long list."""', "test": ""}) + b"\n")
+    prompt = 'def f():\n    """Count the pairs of a long list."""'
+    lines.write_bytes(orjson.dumps({"task_id": "a", "prompt": prompt, "test": ""}) + b"\n")
     (tmp_path / INDEX).write_bytes(b"MAGICIDX\x01" + bytes(40))
     file, made = build_index(str(tmp_path), "mine")
     assert list(made.sources) == ["leetcode"]
