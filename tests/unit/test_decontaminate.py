@@ -15,7 +15,7 @@ from magicoder.benchmarks._files import rows
 from magicoder.engines.local import Local
 from magicoder.errors import BenchmarkError, RecipeError
 from magicoder.records import Sample, Seed, Task
-from magicoder.stages.decontaminate import Decontaminate, search_text
+from magicoder.stages.decontaminate import Decontaminate
 from magicoder.store import Artifact, RunFolder, Writer
 from magicoder.text.benchmark_index import Index, decode, encode, index_of
 from magicoder.text.contamination import LAYERS, Layered
@@ -25,6 +25,11 @@ from magicoder.text.substrings import Automaton, letters, lowered
 R = TypeVar("R", Seed, Sample)
 
 FILLER = "Configure the widget registry, then reload it: registry.reload(force=True)"
+
+
+def search_text(record: Sample) -> str:
+    """What positions in a rejection count in."""
+    return f"{record.instruction}\n\n{record.response}"
 
 
 def seed(name: str, text: str = FILLER) -> Seed:

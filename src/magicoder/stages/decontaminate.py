@@ -16,13 +16,15 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from magicoder.errors import BenchmarkError, RecipeError
 from magicoder.fingerprint import digest_bytes
 from magicoder.plugins import load, names, suggest
 from magicoder.protocols import Engine
 from magicoder.records import Rejection, Sample, Seed, Task
-from magicoder.store import Artifact, Writer, account
+from magicoder.store import Artifact, Writer, account, read_table
 from magicoder.text.benchmark_index import FLOOR, Index, Source, index_of
 from magicoder.text.contamination import LAYERS, Found, Layered, Search, Whole
 from magicoder.text.identifiers import MIN_TOKENS
@@ -114,15 +116,9 @@ class Decontaminate:
             out.progress.tick(len(out.read_part(part)) + len(out.rejections_of_part(part)))
         with _shared(searched, out.folder) as file:
             scan = _Scan(file=file, layers=self.layers, ngram_share=self.ngram_share)
-            under_way: deque[list[R]] = deque()
+            under_way: deque[pa.Table] = deque()
             for found in engine.map(scan, _texts(records, range(out.done, records.part_count), under_way)):
-                rows = under_way.popleft()
-                pairs = list(zip(rows, found, strict=True))
-                rejections = [_rejection(row, match, out) for row, match in pairs if match is not None]
-                kept = [row for row, match in pairs if match is None]
-                account((r.id for r in rows), (r.id for r in kept), (r.id for r in rejections))
-                out.write(kept, rejections)
-                out.progress.tick(len(rows))
+                _write_part(under_way.popleft(), found, out)
         out.add_facts(self._facts(searched, tasks, out))
 
     def _facts(self, searched: Index | list[Pattern], tasks: Sequence[Task], out: Writer[Any]) -> dict[str, Any]:
@@ -240,20 +236,33 @@ def _of_patterns(patterns: list[Pattern], tasks: Sequence[Task]) -> Index:
     )
 
 
-def search_text(record: Seed | Sample) -> str:
-    """Return what is searched of a record: a seed's text, or a sample's instruction and response."""
-    return record.text if isinstance(record, Seed) else f"{record.instruction}\n\n{record.response}"
+def _texts(records: Artifact[R], indices: range, under_way: deque[pa.Table]) -> Iterator[list[str]]:
+    """Yield what is searched of each part, and leave its table in `under_way` until its matches are back.
 
-
-def _texts(records: Artifact[R], indices: range, under_way: deque[list[R]]) -> Iterator[list[str]]:
-    """Yield the search texts of each part, and leave its rows in `under_way` until its matches are back."""
+    Of a seed that is its text, of a sample its instruction and response.
+    """
+    columns = ["text"] if records.record is Seed else ["instruction", "response"]
     for index in indices:
-        rows = records.read_part(index)
-        under_way.append(rows)
-        yield [search_text(row) for row in rows]
+        table = read_table(records.part_path(index))
+        under_way.append(table)
+        yield pc.binary_join_element_wise(*(table[column] for column in columns), "\n\n").to_pylist()
 
 
-def _rejection(record: Seed | Sample, found: Found, out: Writer[Any]) -> Rejection:
+def _write_part(table: pa.Table, found: list[Found | None], out: Writer[Any]) -> None:
+    """Write the records in which nothing was found, and of the others what."""
+    ids, languages = table["id"].to_pylist(), table["language"].to_pylist()
+    rejections = [
+        _rejection(name, language, match, out)
+        for name, language, match in zip(ids, languages, found, strict=True)
+        if match is not None
+    ]
+    kept = table.filter(pa.array([match is None for match in found], pa.bool_())) if rejections else table
+    account(ids, kept["id"].to_pylist(), (r.id for r in rejections))
+    out.write_table(kept, rejections)
+    out.progress.tick(len(ids))
+
+
+def _rejection(name: str, language: str, found: Found, out: Writer[Any]) -> Rejection:
     """Return the rejection; its position counts characters in the search text from 0."""
     detail: dict[str, Any] = {
         "benchmark": found.benchmark,
@@ -265,11 +274,11 @@ def _rejection(record: Seed | Sample, found: Found, out: Writer[Any]) -> Rejecti
     if found.grams is not None:
         detail["found"], detail["of"] = found.grams
     return Rejection(
-        id=record.id,
+        id=name,
         stage=out.stage,
         reason=f"{found.name}_match",
         detail=orjson.dumps(detail).decode(),
-        language=record.language,
+        language=language,
     )
 
 

@@ -284,6 +284,8 @@ def _screened(settings: Documents, path: str, text: str) -> tuple[str, str]:
         and (longest := screens.longest_line(text, settings.max_line_length)) > settings.max_line_length
     ):
         return "long_line", f"{longest} characters"
+    if "data" not in on and "few_letters" not in on:
+        return "", ""
     signs = screens.Signs.of(text)
     if "data" in on and screens.is_data(text, signs):
         return "data", ""

@@ -15,19 +15,7 @@ from magicoder.store.files import replacing
 R = TypeVar("R")
 
 _FEW_VALUES: Final = frozenset(
-    [
-        "language",
-        "repository",
-        "commit",
-        "license",
-        "kind",
-        "strategy",
-        "parser",
-        "teacher",
-        "test_format",
-        "stage",
-        "reason",
-    ]
+    ("language", "repository", "commit", "license", "kind", "strategy", "parser", "teacher", "stage", "reason")
 )
 """Columns in which the same few values come again and again."""
 
