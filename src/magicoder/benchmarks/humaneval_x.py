@@ -2,6 +2,11 @@
 
 Paper: CodeGeeX: A Pre-Trained Model for Code Generation with Multilingual Benchmarking on HumanEval-X, 2303.17568.
 Licence: Apache-2.0. Decontamination looks for the statement in the prompt's comment and for the solutions.
+
+Scoring: a program is the prompt (of Rust: and the declaration), its continuation, and the tests. Go tests use testify,
+for which a file of ours stands in; failed `console.assert`s of JavaScript end the program, which Node would let pass;
+`use` of crates that a Rust program does not use is taken out. Problems that need more than a compiler are named in
+docs/evaluation-languages.md.
 """
 
 from collections.abc import Iterator
@@ -9,7 +14,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from magicoder.benchmarks import _files, _prose
+from magicoder.benchmarks._humaneval_x import HumanEvalXSuite, Problem
 from magicoder.records import Task
+from magicoder.text.extraction import entry_point_of
 
 LANGUAGES = {"cpp": "cpp", "go": "go", "java": "java", "js": "javascript", "python": "python", "rust": "rust"}
 """The benchmark's file names and our names."""
@@ -44,6 +51,29 @@ class HumanEvalX:
         if not found:
             raise _files.missing(self.name, folder / "humaneval_cpp.jsonl.gz")
 
+    def suite(self, data: str, only: str = "") -> HumanEvalXSuite:
+        """Return the tasks for scoring: all, or those of one language (`js` or `javascript`).
+
+        Raises:
+            BenchmarkError: files are missing or malformed, or nothing is left; says which.
+        """
+        folder = _files.root(data) / "humaneval_x"
+        problems: dict[str, Problem] = {}
+        for abbreviation, language in LANGUAGES.items():
+            if only not in ("", abbreviation, language):
+                continue
+            try:
+                path = _files.either(self.name, folder, f"humaneval_{abbreviation}.jsonl")
+            except _files.FilesMissing:
+                continue
+            for row in _files.rows(path):
+                task = self._task(row, language)
+                given = task.prompt + (row.text("declaration") if language == "rust" else "")
+                problems[task.id] = Problem(task=task, given=given, setup=row.optional("test_setup"))
+        if not problems:
+            raise _files.missing(self.name, folder / f"humaneval_{only or 'cpp'}.jsonl.gz")
+        return HumanEvalXSuite(problems=problems, only=only)
+
     def _task(self, row: _files.Row, language: str) -> Task:
         prompt = row.text("prompt")
         python = language == "python"
@@ -55,6 +85,7 @@ class HumanEvalX:
             description=_prose.docstring(prompt, row.where) if python else _prose.comment(prompt, language),
             reference=row.text("canonical_solution"),
             tests=row.text("test"),
+            entry_point=entry_point_of(row.optional("declaration") or prompt),
         )
 
 

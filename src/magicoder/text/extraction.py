@@ -90,8 +90,10 @@ def extract(answer: str, wanted: Wanted) -> Extracted:
     return _noted(second, thought, "does not parse")
 
 
-def continued(answer: str, wanted: Wanted, stop: Sequence[str]) -> Extracted:
+def continued(answer: str, wanted: Wanted, stop: Sequence[str], *, whole: bool = False) -> Extracted:
     """Return the prompt continued by a raw completion, which ends where the first of `stop` begins.
+
+    `whole`: the tests do not close the function, so that what the completion began and did not end is cut away.
 
     A completion that opens with a fence is an answer to read as one: the model began to chat.
     """
@@ -101,7 +103,12 @@ def continued(answer: str, wanted: Wanted, stop: Sequence[str]) -> Extracted:
     ends = [place for word in stop if (place := answer.find(word)) >= 0]
     cut = min(ends, default=len(answer))
     note = f"cut at {answer[cut : cut + 12].splitlines()[1:2] or [answer[cut : cut + 12]]}" if ends else ""
-    return Extracted(code=wanted.prompt + answer[:cut], rule="completion", note=note)
+    found = Extracted(code=wanted.prompt + answer[:cut], rule="completion", note=note)
+    if whole and not _works(found.code, wanted):
+        tail = _cut_back(_Candidate("completion", found.code), wanted)
+        if tail is not None and _works(tail.text, wanted):
+            return _noted(Extracted(code=tail.text, rule=tail.rule, note=note), tail.note)
+    return found
 
 
 def entry_point_of(prompt: str) -> str:
