@@ -144,7 +144,8 @@ def marks_of(streams: Sequence[Stream], width: int, n: int = WINDOW) -> list[Mar
     often = Counter(window for found in windows for window in set(found))
     marks = []
     for stream, found, last in zip(streams, windows, ends, strict=True):
-        offset = min(range(len(found)), key=lambda i: often[found[i]])
+        counts = [often[window] for window in found]
+        offset = counts.index(min(counts))
         length = len(stream.values) // width
         marks.append(Mark(found[offset], offset, length, stream.strong(0, length), last))
     return marks

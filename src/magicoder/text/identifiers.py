@@ -14,7 +14,7 @@ import sys
 from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from hashlib import blake2b
 from itertools import islice
 from typing import Any
@@ -157,6 +157,7 @@ def _lexer() -> Any:
     return tokens.Lexer(bytes(kinds), kept, (known[any_name], known[f"{any_name}("], known[f"{any_name}="]))
 
 
+@lru_cache(maxsize=1 << 16)  # few tokens are most of any code
 def _form(token: str) -> tuple[str, str]:
     """Return the name in a token, "" if it has none that may be renamed, and the rest as it is compared.
 
