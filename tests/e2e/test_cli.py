@@ -50,7 +50,7 @@ def test_the_next_command_works_when_pasted(
 
 def test_what_the_rows_were_held_against_is_said(magicoder: Command, small_source: Path, tmp_path: Path) -> None:
     run = ("run", "--source", small_source, "--limit", "9", "--out", "out")
-    shipped = "Decontaminated: 11 benchmarks, 15,269 tasks, by the shipped index 1 ("
+    shipped = "Decontaminated: 11 benchmarks, 15,269 tasks, by the shipped index 2 ("
     assert shipped in magicoder(*run).stdout
     (tmp_path / "empty").mkdir()
     assert shipped in magicoder(*run, "--data", "empty").stdout
@@ -58,7 +58,7 @@ def test_what_the_rows_were_held_against_is_said(magicoder: Command, small_sourc
     file.parent.mkdir(parents=True)
     file.write_text(json.dumps({"question": "How many eggs does the farmer sell?", "answer": "#### 3"}) + "\n")
     said = magicoder(*run, "--data", "data").stdout
-    assert "Decontaminated: 12 benchmarks, 15,270 tasks, by the shipped index 1 (" in said
+    assert "Decontaminated: 12 benchmarks, 15,270 tasks, by the shipped index 2 (" in said
     assert "only partly: apps, gsm8k, livecodebench" in said
 
 

@@ -7,13 +7,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from magicoder.engines.local import Local
 from magicoder.errors import RecipeError
 from magicoder.records import Sample, Seed
+from magicoder.schema import to_table
 from magicoder.stages.clean import Clean
 from magicoder.store import Artifact, RunFolder, Writer
+from magicoder.text import redaction
 
 EXACT = Clean(solution_parses=False)
 
@@ -398,7 +401,11 @@ def test_redacting_resumes_as_if_it_had_gone_on(tmp_path: Path) -> None:
     whole, again = Writer(tmp_path / "w", "cleaned", Sample), Writer(tmp_path / "r", "cleaned", Sample)
     Clean().run(given, whole, Local())
     for i in range(2):
-        again.write(whole.read_part(i), whole.rejections_of_part(i))
+        metadata = {redaction.KEY: pq.read_schema(whole.part_path(i)).metadata[redaction.KEY]}
+        again.write_table(to_table(Sample, whole.read_part(i)), whole.rejections_of_part(i), metadata=metadata)
     Clean().run(given, again, Local())
+    assert again._facts == whole._facts
+    counted = whole._facts["redacted"]
+    assert counted["records"] == counted["kinds"]["email"] == sum(len(whole.read_part(i)) for i in range(4)) > 0
     assert [again.read_part(i) for i in range(4)] == [whole.read_part(i) for i in range(4)]
     assert [again.rejections_of_part(i) for i in range(4)] == [whole.rejections_of_part(i) for i in range(4)]

@@ -15,13 +15,17 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import Final
 
+import pyarrow.parquet as pq
+
 from magicoder.errors import RecipeError
 from magicoder.languages import Language, all_languages
 from magicoder.protocols import Engine
 from magicoder.records import Rejection, Sample
+from magicoder.schema import to_table
 from magicoder.store import Artifact, Writer, account
 from magicoder.text import answers, secrets
 from magicoder.text.codeblocks import CodeBlock, code_blocks
+from magicoder.text.redaction import Redactions
 from magicoder.text.syntax import parses
 
 DUPLICATES: Final = ("duplicate_seed", "duplicate_instruction", "duplicate_response")
@@ -98,7 +102,7 @@ class Clean:
         keeper = _Keeper(self, verdicts)
         self._replay(out, engine, keeper)
         for rows, found in _examined(self, (samples.read_part(i) for i in range(out.done, samples.part_count)), engine):
-            kept, rejections = [], []
+            kept, rejections, redacted = [], [], Redactions()
             for row, examined in zip(rows, found, strict=True):
                 reason, detail = keeper.judge(examined)
                 if reason:
@@ -107,9 +111,14 @@ class Clean:
                     )
                 else:
                     kept.append(examined.redacted or row)
+                    redacted.add(examined.kinds)
             account((r.id for r in rows), (r.id for r in kept), (r.id for r in rejections))
-            out.write(kept, rejections)
+            out.write_table(to_table(Sample, kept), rejections, metadata=redacted.metadata())
             out.progress.tick(len(rows))
+        total = Redactions()
+        for index in range(out.done):
+            total.take_over(pq.read_schema(out.part_path(index)).metadata)
+        out.add_facts({"redacted": total.facts()})
 
     def _replay(self, out: Writer[Sample], engine: Engine, keeper: "_Keeper") -> None:
         """Take in what an interrupted run kept, so that the rest is judged as if it had gone on."""
@@ -161,7 +170,7 @@ class Examined:
     keys         digests of seed, instruction and response, all white space removed
     origin       stands for the seed's id: samples of one seed share their seed by design
     reason       "" or why the sample is rejected whatever the others are
-    redacted     the sample with stand-ins for secrets, None if it holds none
+    redacted     the sample with stand-ins for secrets, None if it holds none; `kinds` says which kinds
     """
 
     keys: tuple[bytes, ...]
@@ -169,6 +178,7 @@ class Examined:
     reason: str = ""
     detail: str = ""
     redacted: Sample | None = None
+    kinds: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +212,7 @@ class _Judged:
 
     sample: Sample
     is_redacted: bool = False
+    kinds: tuple[str, ...] = ()
     reason: str = ""
     detail: str = ""
 
@@ -218,7 +229,7 @@ def _judged(sample: Sample, clean: Clean) -> _Judged:
         return _Judged(sample=sample, reason=found.reason, detail=found.detail)
     instruction, response, tests, seed, *turns = found.texts
     sample = replace(sample, instruction=instruction, response=response, tests=tests, seed=seed, turns=tuple(turns))
-    return _Judged(sample=sample, is_redacted=True)
+    return _Judged(sample=sample, is_redacted=True, kinds=found.kinds)
 
 
 def _examine(judged: _Judged) -> Examined:
@@ -229,6 +240,7 @@ def _examine(judged: _Judged) -> Examined:
         reason=judged.reason,
         detail=judged.detail,
         redacted=sample if judged.is_redacted else None,
+        kinds=judged.kinds,
     )
 
 

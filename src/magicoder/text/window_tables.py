@@ -80,7 +80,8 @@ def _compiled(
         skipped[row] = 1
     found = np.empty(len(texts), np.int64)
     windows = np.empty((len(texts), count, 4), np.int64)
-    draw(data, begins, ends, *_buffers(ids), np.uint64(random_seed % 2**64), least, most, count, found, windows)
+    names, name_offsets = _buffers(ids)
+    draw(data, begins, ends, names, name_offsets, np.uint64(random_seed % 2**64), least, most, count, found, windows)
     rows = np.repeat(np.arange(len(texts)), np.maximum(found, 0))
     chosen = windows[np.arange(count) < found[:, None]]
     to = np.concatenate((np.zeros(1, np.int64), np.cumsum(chosen[:, 3] - chosen[:, 2])))
