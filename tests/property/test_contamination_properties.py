@@ -2,7 +2,7 @@
 
 import re
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from magicoder.records import Task
@@ -14,12 +14,14 @@ from magicoder.text.substrings import Automaton, Match, letters, locate, lowered
 
 TEXT = st.text(alphabet=st.sampled_from("abAB \n\r\t#*_.12éΣß\u00a0"), max_size=40)
 ANY = st.text(max_size=60)
+CALM = settings(deadline=None)
 
 
 def occurrences(pattern: bytes, text: bytes) -> list[int]:
     return [i for i in range(len(text)) if text.startswith(pattern, i)]
 
 
+@CALM
 @given(st.lists(TEXT, max_size=8), TEXT, st.sampled_from([letters, lowered]))
 def test_the_automaton_finds_what_the_naive_search_finds(patterns: list[str], text: str, form) -> None:
     forms = [f for p in patterns if (f := form(p))]
@@ -31,6 +33,7 @@ def test_the_automaton_finds_what_the_naive_search_finds(patterns: list[str], te
     assert automaton.first(searched) == first
 
 
+@CALM
 @given(ANY, ANY, ANY, st.sampled_from([str, str.upper, str.lower]), st.sampled_from(["", " ", "\r\n", "\n\n\t# "]))
 def test_a_planted_text_is_found_whatever_its_case_and_surroundings(before, planted, after, case, space) -> None:
     assert letters(planted.replace("ı", "i")) in letters(
@@ -38,6 +41,7 @@ def test_a_planted_text_is_found_whatever_its_case_and_surroundings(before, plan
     )
 
 
+@CALM
 @given(ANY, TEXT, TEXT)
 def test_letters_finds_whatever_lowered_finds(before: str, planted: str, after: str) -> None:
     text = before + planted + after
@@ -45,6 +49,7 @@ def test_letters_finds_whatever_lowered_finds(before: str, planted: str, after: 
         assert letters(planted) in letters(text)
 
 
+@CALM
 @given(ANY, ANY, ANY)
 def test_a_position_points_at_the_planted_text(before: str, planted: str, after: str) -> None:
     if form := letters(planted):
@@ -53,6 +58,7 @@ def test_a_position_points_at_the_planted_text(before: str, planted: str, after:
         assert letters(text[locate(text, start, letters) :])[: len(form) + 8].find(form) in range(8)
 
 
+@CALM
 @given(st.lists(st.tuples(ANY, ANY, ANY), max_size=6), st.integers(1, 30))
 def test_every_text_of_every_task_is_searched_for_or_reported(texts, floor: int) -> None:
     tasks = [
@@ -72,6 +78,7 @@ def test_every_text_of_every_task_is_searched_for_or_reported(texts, floor: int)
             assert len(letters(task.reference)) < floor or task.id in reported
 
 
+@CALM
 @given(st.lists(TEXT, max_size=6), st.lists(TEXT, max_size=5), st.integers(1, 4))
 def test_figures_find_what_the_texts_find(patterns: list[str], texts: list[str], n: int) -> None:
     forms = [f for p in patterns if len(f := letters(p)) >= n]
@@ -86,6 +93,7 @@ NAMES = st.sampled_from(VARIABLES)
 LINE = st.builds("if {} < {}: {} = len({}[0].size) + {}".format, NAMES, NAMES, NAMES, NAMES, NAMES)
 
 
+@CALM
 @given(
     st.lists(LINE, min_size=2, max_size=6), st.permutations([*VARIABLES, "y", "z"]), st.sampled_from(["", "  # it's"])
 )
@@ -100,6 +108,7 @@ def test_code_is_known_again_after_any_renaming_that_keeps_names_apart(lines, ot
     assert second.strong(2, size) == first.strong(0, size)
 
 
+@CALM
 @given(st.lists(LINE, min_size=1, max_size=3), NAMES, NAMES)
 def test_code_in_which_one_name_became_another_that_is_there_is_other_code(lines, one: str, other: str) -> None:
     text = "\n".join(lines) + "\nreturn a, b"
@@ -112,6 +121,7 @@ def test_code_in_which_one_name_became_another_that_is_there_is_other_code(lines
     assert (first.strong(0, size) == second.strong(0, size)) == (len({one, other} & used) < 2 or one == other)
 
 
+@CALM
 @given(st.lists(st.sampled_from("alpha beta gamma delta".split()), min_size=1, max_size=60), st.integers(0, 40))  # noqa: SIM905
 def test_an_overlap_is_the_share_of_the_sequences_that_a_text_holds(words: list[str], cut: int) -> None:
     statement, text = " ".join(words), " ".join(words[cut:])

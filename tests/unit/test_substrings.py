@@ -79,3 +79,11 @@ def test_locate_finds_the_character_behind_a_byte() -> None:
     assert locate("abc", 0, lowered) == 0
     with pytest.raises(ValueError, match="beyond the end"):
         locate("abc", 3, lowered)
+
+
+def test_a_place_in_the_lowered_form_is_that_of_its_character() -> None:
+    characters = [chr(i) for i in range(sys.maxunicode + 1) if not 0xD800 <= i < 0xE000]
+    assert [c for c in characters if len(c.lower()) != 1] == ["\u0130"]
+    for text in ("Ünü\u212aÄ \ud800x日本", "\u0130xÄ", "abc"):
+        covers = [i for i, c in enumerate(text) for _ in lowered(c)]
+        assert [locate(text, start, lowered) for start in range(len(covers))] == covers

@@ -12,6 +12,9 @@ from typing import Any, Final, NamedTuple
 
 from ahocorasick_rs import BytesAhoCorasick, Implementation
 
+_CONTINUED = bytes(range(0x80, 0xC0))
+"""The bytes of UTF-8 that begin no character."""
+
 _PUNCTUATION = bytes(i for i in range(128) if not chr(i).isalnum())
 
 
@@ -59,8 +62,10 @@ def letters_of(forms: Sequence[bytes]) -> tuple[Any, Any]:
 
 def locate(text: str, start: int, form: Callable[[str], bytes]) -> int:
     """Return the index in `text` of the character whose form covers byte `start` of `form(text)`."""
-    if form is lowered and text.isascii() and start < len(text):
-        return start
+    if form is lowered and "\u0130" not in text:  # the one character that becomes two
+        data = lowered(text)
+        if start < len(data):
+            return len(data[: start + 1].translate(None, _CONTINUED)) - 1
     found = bisect_right(range(len(text)), start, key=lambda index: len(form(text[: index + 1])))
     if found == len(text):
         raise ValueError(f"byte {start} is beyond the end of the text's form ({len(form(text))} bytes)")
