@@ -8,11 +8,12 @@ from math import exp
 from pathlib import Path
 from random import Random
 
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from magicoder.text import near_duplicates
+from magicoder.text import near_duplicates, sketches
 from magicoder.text.near_duplicates import Clusters, NearDuplicates, chance, least_agreeing
 from magicoder.text.sketches import KEYS, SLOTS, compiled, jaccard, plain, shingles, sketch_batch
 
@@ -36,6 +37,19 @@ def encoded(texts: Sequence[str]) -> list[bytes]:
 def test_the_kernel_computes_the_same_bytes(texts: list[str]) -> None:
     pytest.importorskip("numba")
     assert compiled(encoded(texts)) == plain(encoded(texts))
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(TEXTS.map(lambda text: text.encode("utf-8", "replace").decode()), max_size=8), st.integers(0, 8))
+def test_a_column_has_the_sketches_of_its_texts(texts: list[str], cut: int) -> None:
+    pytest.importorskip("numba")
+    compiled([])  # so that few texts go through the kernel too
+    array = pa.array(["before", *texts, "behind"], pa.string())
+    pieces = [array.slice(1, min(cut, len(texts))), array.slice(1 + cut, max(len(texts) - cut, 0))]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sketches, "_CHUNK", 40)
+        assert sketch_batch(pa.chunked_array(pieces, pa.string())) == sketch_batch(texts)
+    assert sketch_batch(pa.chunked_array(pieces, pa.string()).cast(pa.large_string())) == plain(encoded(texts))
 
 
 def test_the_kernel_computes_the_same_bytes_of_long_texts_and_of_every_number_of_shingles() -> None:

@@ -5,6 +5,7 @@ not installed: the extra changes how long a run takes, never what comes out.
 """
 
 import importlib.util
+import sys
 from functools import cache
 
 
@@ -12,3 +13,8 @@ from functools import cache
 def available() -> bool:
     """Say whether numba is installed."""
     return importlib.util.find_spec("numba") is not None
+
+
+def loaded() -> bool:
+    """Say whether numba is in memory already: what is left to load of a kernel takes a fiftieth of a second."""
+    return available() and "numba" in sys.modules

@@ -7,6 +7,7 @@ from itertools import accumulate
 from typing import Any, Final
 
 import numpy as np
+import pyarrow as pa
 from numba import int64, njit, types, uint8, uint32, uint64, void
 from numba.cpython.unsafe import numbers
 
@@ -199,11 +200,28 @@ def _sketch(data, eights, bounds, out):  # type: ignore[no-untyped-def]
     return total
 
 
-def sketch(texts: list[bytes]) -> tuple[Any, Any, Any, Any]:
+def sketch(texts: list[bytes]) -> tuple[bytes, bytes, bytes, bytes]:
     """Return the four fields of `text.sketches.SketchBatch` for encoded texts."""
-    count = len(texts)
-    bounds = np.fromiter(accumulate(map(len, texts), initial=0), np.int64, count + 1)
-    data = np.frombuffer(b"".join([*texts, bytes(_BLOCK + 8)]), np.uint8)
+    bounds = np.fromiter(accumulate(map(len, texts), initial=0), np.int64, len(texts) + 1)
+    return _fields(b"".join([*texts, bytes(_BLOCK + 8)]), bounds)
+
+
+def sketch_column(texts: Any) -> tuple[bytes, bytes, bytes, bytes]:
+    """Return the same for an Arrow array of strings without nulls."""
+    _, offsets, data = texts.buffers()
+    kind = np.int64 if pa.types.is_large_string(texts.type) else np.int32
+    bounds = np.zeros(1, np.int64)
+    if len(texts):
+        bounds = np.frombuffer(offsets, kind)[texts.offset : texts.offset + len(texts) + 1].astype(np.int64)
+    first, last = int(bounds[0]), int(bounds[-1])
+    whole = memoryview(data)[first:last] if data else b""
+    return _fields(b"".join([whole, bytes(_BLOCK + 8)]), bounds - first)
+
+
+def _fields(joined: bytes, bounds: Any) -> tuple[bytes, bytes, bytes, bytes]:
+    """`joined` goes on behind the last text, for the kernel reads 64 bytes at a time."""
+    count = len(bounds) - 1
+    data = np.frombuffer(joined, np.uint8)
     eights = np.ndarray(len(data) - 8, np.uint64, data, 0, (1,))
     hashes = np.empty(bounds[-1] // 2 + count + 1, np.uint64)
     sizes = np.empty(count, np.uint32)

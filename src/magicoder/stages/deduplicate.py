@@ -188,11 +188,13 @@ class _Sketching:
             names=table["id"].to_pylist(),
             digests=[_key(text) for text in whole.to_pylist()] if self.stage.exact else [],
             lengths=pc.utf8_length(whole).to_pylist() if self.stage.keep == "longest" else [],
-            batches=[sketch_batch(_joined(table, COMPARED[name]).to_pylist()) for name in compare],
+            batches=[sketch_batch(_joined(table, COMPARED[name])) for name in compare],
         )
 
 
-def _joined(table: pa.Table, columns: Sequence[str]) -> Any:
+def _joined(table: pa.Table, columns: Sequence[str]) -> pa.ChunkedArray:
+    if len(columns) == 1:
+        return table[columns[0]]
     return pc.binary_join_element_wise(*(table[column] for column in columns), "\n\n")
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from magicoder import kernels
 from magicoder.errors import MagicoderError, RecipeError
 from magicoder.fingerprint import number
 from magicoder.plugins import names, suggest
@@ -33,7 +34,7 @@ OTHERS = ("*", "other")
 """Keys of `quotas` that stand for every language not named there."""
 
 COMPILED_FROM = 50_000
-"""Documents from which loading the compiled windows takes less time than it saves; decides no result."""
+"""Documents from which loading compiled code takes less time than it saves, where none is yet; decides no result."""
 
 _EXACT_ONLY = ("start_index", "max_new_data", "chunk_size", "max_considered_data")
 
@@ -266,7 +267,7 @@ def _windows(settings: Seeds, documents: Artifact[Document], kind: str, part: in
         max_lines=settings.max_lines,
         count=settings.per_document,
         strip_metadata=settings.strip_metadata,
-        compiled=documents.manifest.rows >= COMPILED_FROM,
+        compiled=documents.manifest.rows >= COMPILED_FROM or kernels.loaded(),
     )
     drawn = set(windows["row"].unique().to_pylist())
     bare = {row for place, row in enumerate(rows) if place not in drawn}

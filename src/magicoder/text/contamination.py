@@ -14,7 +14,7 @@ from magicoder.text.fingerprints import Letters, Marks
 from magicoder.text.identifiers import Symbols, code, place, symbols_of
 from magicoder.text.ngrams import SPAN, Overlap, Statements, word_place
 from magicoder.text.patterns import Pattern
-from magicoder.text.substrings import Lowest, Match, folded, letters, letters_of, locate, lowered
+from magicoder.text.substrings import Lowest, Match, folded, letters, letters_of, lowered, span
 
 LAYERS: Final = ("text", "identifiers", "ngrams")
 """In the order in which they are asked; what one finds, the next is not asked about."""
@@ -23,6 +23,9 @@ _SHOWN: Final = 200
 
 _ENOUGH: Final = 4_000_000
 """Characters from which on kernels pay for being loaded (half a second, where they are compiled already)."""
+
+_ENOUGH_LOADED: Final = 100_000
+"""The same where others have been loaded before."""
 
 _BATCH: Final = 1_000_000
 """Characters that kernels work on at a time: what the cache of a core holds, and little memory."""
@@ -66,7 +69,7 @@ class _Pace:
         if self._compiled is not None:
             return self._compiled
         self._seen += sum(map(len, texts))
-        return self._seen > _ENOUGH and kernels.available()
+        return self._seen > (_ENOUGH_LOADED if kernels.loaded() else _ENOUGH) and kernels.available()
 
 
 def _batches(texts: Sequence[str]) -> Iterator[Sequence[str]]:
@@ -186,6 +189,5 @@ class Layered:
 
 def _shown(text: str, start: int, length: int, form: Callable[[str], bytes]) -> tuple[int, str]:
     """Return where bytes of a text's form stand in it, and the first characters of that place."""
-    position = locate(text, start, form)
-    end = locate(text, start + length - 1, form) + 1
+    position, end = span(text, start, length, form)
     return position, text[position:end][:_SHOWN]

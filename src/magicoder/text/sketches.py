@@ -101,15 +101,45 @@ class SketchBatch:
         return len(self.sizes) // 4
 
 
-def sketch_batch(texts: Sequence[str]) -> SketchBatch:
-    """Return the sketches of `texts`; they do not depend on how a collection is cut into batches."""
-    parts = [_sketched(chunk) for chunk in _chunks(map(_encoded, texts))]
+def sketch_batch(texts: "Sequence[str] | pa.ChunkedArray") -> SketchBatch:
+    """Return the sketches of `texts`; they do not depend on how a collection is cut into batches.
+
+    A column of texts is sketched where it lies.
+    """
+    if isinstance(texts, pa.ChunkedArray):
+        if _is_compiled(texts.nbytes):
+            return _of_column(texts)
+        texts = texts.to_pylist()
+    return _all_of(_sketched(chunk) for chunk in _chunks(map(_encoded, texts)))
+
+
+def _all_of(parts: Iterable[SketchBatch]) -> SketchBatch:
+    every = list(parts)
+    if len(every) == 1:
+        return every[0]
     return SketchBatch(
-        b"".join(p.shingles for p in parts),
-        b"".join(p.sizes for p in parts),
-        b"".join(p.slots for p in parts),
-        b"".join(p.keys for p in parts),
+        b"".join(p.shingles for p in every),
+        b"".join(p.sizes for p in every),
+        b"".join(p.slots for p in every),
+        b"".join(p.keys for p in every),
     )
+
+
+def _of_column(texts: pa.ChunkedArray) -> SketchBatch:
+    from magicoder.kernels.shingles import sketch_column
+
+    return _all_of(SketchBatch(*sketch_column(piece)) for piece in _pieces(texts))
+
+
+def _pieces(texts: pa.ChunkedArray) -> Iterator[pa.Array]:
+    for chunk in texts.chunks:
+        first, size = 0, 0
+        for row, length in enumerate(pc.binary_length(chunk).to_pylist()):
+            if row > first and size + length > _CHUNK:
+                yield chunk.slice(first, row - first)
+                first, size = row, 0
+            size += length
+        yield chunk.slice(first)
 
 
 def _encoded(text: str) -> bytes:
@@ -130,8 +160,11 @@ def _chunks(texts: Iterable[bytes]) -> Iterator[list[bytes]]:
 
 
 def _sketched(texts: list[bytes]) -> SketchBatch:
-    is_worth_it = _KERNEL in sys.modules or sum(map(len, texts)) >= _LEAST_COMPILED
-    return compiled(texts) if is_worth_it and kernels.available() else plain(texts)
+    return compiled(texts) if _is_compiled(sum(map(len, texts))) else plain(texts)
+
+
+def _is_compiled(size: int) -> bool:
+    return (_KERNEL in sys.modules or size >= _LEAST_COMPILED) and kernels.available()
 
 
 def compiled(texts: list[bytes]) -> SketchBatch:
