@@ -20,6 +20,8 @@ import click
 
 from magicoder import __version__
 from magicoder.errors import Interrupted, MagicoderError, RecipeError
+from magicoder.evaluating import compare, evaluate
+from magicoder.machine import as_text, cores, home
 from magicoder.options import about_place, about_recipe, about_work, budget, prices
 
 if TYPE_CHECKING:
@@ -109,7 +111,7 @@ def estimate(as_json: bool, quiet: bool, out: Path | None, sample: int, tokenize
     recipe = _recipe(options)
     with _working(out or Path("runs") / recipe.name, options, quiet=quiet) as (folder, around):
         forecast = forecast_cost(recipe, folder, around, sample=sample, vocabulary=tokenizer)
-    click.echo(_json(forecast) if as_json else console.forecast_text(forecast))
+    click.echo(as_text(forecast) if as_json else console.forecast_text(forecast))
 
 
 @main.command()
@@ -129,7 +131,7 @@ def preview(as_json: bool, quiet: bool, out: Path | None, count: int, **options:
     recipe = _recipe(options)
     with _working(out or Path("runs") / recipe.name, options, quiet=quiet) as (folder, around):
         shown = make(recipe, folder, around, count)
-    click.echo(_json(shown) if as_json else console.preview_text(shown))
+    click.echo(as_text(shown) if as_json else console.preview_text(shown))
 
 
 @main.command()
@@ -177,7 +179,7 @@ def verify(folder: Path, as_json: bool, quiet: bool, **options: Any) -> None:
     counts, isolation = count_verdicts(verified), verified.manifest.facts["isolation"]
     if as_json:
         failed = [dict(zip(("id", "outcome", "detail"), f, strict=True)) for f in failures(verified)]
-        click.echo(_json({"isolation": isolation, "languages": counts, "not_passed": failed}))
+        click.echo(as_text({"isolation": isolation, "languages": counts, "not_passed": failed}))
     else:
         click.echo(console.verdict_text(counts, failures(verified), isolation))
 
@@ -195,7 +197,7 @@ def ledger(folder: Path, prices: Path | None, as_json: bool) -> None:
     from magicoder.pipeline import ledger_of
 
     rows = ledger_of(_open(folder), prices)
-    click.echo(_json(rows) if as_json else console.ledger_text(rows))
+    click.echo(as_text(rows) if as_json else console.ledger_text(rows))
 
 
 def _recipe(options: dict[str, Any]) -> "Recipe":
@@ -232,7 +234,7 @@ def _run(recipe: "Recipe", place: Path, options: dict[str, Any], *, as_json: boo
     with _working(place, options, quiet=quiet, **how) as (folder, around):
         result = pipeline.run(recipe, folder, around)
     if as_json:
-        click.echo(_json({"dataset": str(result.dataset), "report": str(result.report), "summary": result.summary}))
+        click.echo(as_text({"dataset": str(result.dataset), "report": str(result.report), "summary": result.summary}))
     else:
         click.echo(console.summary_text(result.summary))
         click.echo(_where(recipe, place, result, options))
@@ -253,16 +255,16 @@ def _working(
 
     watch = console.Watch(quiet=quiet)
     try:
-        with RunFolder.locked(place) as folder, Local(workers=options["workers"] or _cores()).opened() as engine:
+        with RunFolder.locked(place) as folder, Local(workers=options["workers"] or cores()).opened() as engine:
             yield (
                 folder,
                 Surroundings(
                     engine=engine,
-                    journal=options["journal"] or _home() / "journal.sqlite",
+                    journal=options["journal"] or home() / "journal.sqlite",
                     data=options["data"],
                     prices=options.get("prices"),
                     budget_usd=options.get("budget"),
-                    workers=options["workers"] or _cores(),
+                    workers=options["workers"] or cores(),
                     watcher=watch,
                     stop=_stop_on_signals(),
                     **how,
@@ -270,10 +272,6 @@ def _working(
             )
     finally:
         watch.close()
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _where(recipe: "Recipe", place: Path, result: "Result", options: dict[str, Any]) -> str:
@@ -329,12 +327,6 @@ def _stop_on_signals() -> Any:
     return lambda: bool(asked)
 
 
-def _home() -> Path:
-    """Return the folder of what outlives runs: MAGICODER_HOME, else the user's data folder."""
-    default = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "magicoder"
-    return Path(os.environ.get("MAGICODER_HOME") or default)
-
-
 @main.command()
 @click.argument("path", default="recipe.yaml", type=click.Path(path_type=Path))
 def init(path: Path) -> None:
@@ -355,7 +347,7 @@ def list_(family: str, as_json: bool) -> None:
     from magicoder import console, plugins
 
     rows = [(name, plugins.summary(family, name)) for name in plugins.names(family)]
-    click.echo(_json(dict(rows)) if as_json else console.table(["name", "what it is"], rows))
+    click.echo(as_text(dict(rows)) if as_json else console.table(["name", "what it is"], rows))
 
 
 @main.command()
@@ -371,7 +363,7 @@ def status(folder: Path, as_json: bool) -> None:
 
     rows = progress_of(_open(folder))
     if as_json:
-        click.echo(_json([dict(zip(("stage", "state", "kept", "rejected"), row, strict=True)) for row in rows]))
+        click.echo(as_text([dict(zip(("stage", "state", "kept", "rejected"), row, strict=True)) for row in rows]))
     else:
         click.echo(console.table(["stage", "state", "kept", "rejected"], rows))
 
@@ -391,9 +383,9 @@ def trace(folder: Path, sample_id: str, journal: Path | None, as_json: bool) -> 
     from magicoder.trace import turns_of
 
     found = find(_open(folder), sample_id)
-    found["conversation"] = turns_of(_open(folder), sample_id, journal or _home() / "journal.sqlite")
+    found["conversation"] = turns_of(_open(folder), sample_id, journal or home() / "journal.sqlite")
     if as_json:
-        click.echo(_json(found))
+        click.echo(as_text(found))
         return
     for name, value in found["origin"].items():
         if value != "" or name not in ("teacher", "parser"):  # which rows without a teacher do not have
@@ -418,9 +410,9 @@ def doctor(as_json: bool, data: str | None, run_greetings: bool) -> None:
     from magicoder import console
     from magicoder.doctor import examine
 
-    findings = examine(data, _home(), run=run_greetings)
+    findings = examine(data, home(), run=run_greetings)
     if as_json:
-        click.echo(_json(findings))
+        click.echo(as_text(findings))
     else:
         click.echo(
             console.table(
@@ -472,7 +464,5 @@ def _open(folder: Path) -> Any:
     return opened
 
 
-def _json(value: Any) -> str:
-    import orjson
-
-    return orjson.dumps(value, option=orjson.OPT_INDENT_2).decode()
+main.add_command(evaluate)
+main.add_command(compare)

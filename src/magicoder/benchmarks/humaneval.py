@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from magicoder.benchmarks import _files, _prose
+from magicoder.benchmarks._python_suites import HumanEvalSuite
+from magicoder.protocols import Suite
 from magicoder.records import Task
 
 
@@ -44,6 +46,14 @@ class HumanEval:
                 tests=row.text("test"),
                 entry_point=row.text("entry_point"),
             )
+
+    def suite(self, data: str) -> Suite:
+        """Open the benchmark for scoring; see `_python_suites`.
+
+        Raises:
+            BenchmarkError: the file is missing or malformed; names it.
+        """
+        return HumanEvalSuite(self.name, self.version, list(self.tasks(data)))
 
 
 PLUGIN = HumanEval

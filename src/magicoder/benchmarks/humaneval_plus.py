@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from magicoder.benchmarks import _files, _prose
+from magicoder.benchmarks._evalplus import EvalPlus
+from magicoder.protocols import Suite
 from magicoder.records import Task
 
 
@@ -30,21 +32,35 @@ class HumanEvalPlus:
         Raises:
             BenchmarkError: the file is missing or malformed; names it.
         """
+        yield from map(self._task, self._rows(data))
+
+    def suite(self, data: str) -> Suite:
+        """Open the benchmark for scoring; see `_evalplus`.
+
+        Raises:
+            BenchmarkError: the file is missing, malformed, or a variant without inputs.
+        """
+        rows = list(self._rows(data))
+        return EvalPlus(self.name, self.version, [self._task(row) for row in rows], rows)
+
+    def _rows(self, data: str) -> Iterator[_files.Row]:
         place = _files.HubSplit(dataset="evalplus/humanevalplus", split="test") if self.hub else None
         folder = _files.root(data) / "humanevalplus"
         names = tuple(f"HumanEvalPlus{kind}.jsonl" for kind in ("", "-NoExtreme", "-OriginFmt", "-Mini"))
-        for row in _files.rows_or_hub(self.name, folder, names, place):
-            prompt = row.text("prompt")
-            yield Task(
-                id=row.text("task_id"),
-                benchmark=self.name,
-                language="python",
-                prompt=prompt,
-                description=_prose.docstring(prompt, row.where),
-                reference=row.text("canonical_solution"),
-                tests=row.optional("test"),
-                entry_point=row.text("entry_point"),
-            )
+        return _files.rows_or_hub(self.name, folder, names, place)
+
+    def _task(self, row: _files.Row) -> Task:
+        prompt = row.text("prompt")
+        return Task(
+            id=row.text("task_id"),
+            benchmark=self.name,
+            language="python",
+            prompt=prompt,
+            description=_prose.docstring(prompt, row.where),
+            reference=row.text("canonical_solution"),
+            tests=row.optional("test"),
+            entry_point=row.text("entry_point"),
+        )
 
 
 PLUGIN = HumanEvalPlus

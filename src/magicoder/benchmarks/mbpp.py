@@ -8,10 +8,14 @@ The original filters the 500 test tasks (ids 11 to 510) only.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from magicoder.benchmarks import _files
+from magicoder.benchmarks._python_suites import MbppSuite
+from magicoder.protocols import Suite
 from magicoder.records import Task
+
+_TEST_SPLIT: Final = range(11, 511)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +46,19 @@ class Mbpp:
             task = self._task(row, "/sanitized")
             if (task.description, task.reference) not in seen:
                 yield task
+
+    def suite(self, data: str) -> Suite:
+        """Open the 500 test tasks for scoring; see `_python_suites`.
+
+        Raises:
+            BenchmarkError: the file is missing or malformed; names it.
+        """
+        rows = [row for row in self._rows(_files.root(data) / "mbpp") if row.number("task_id") in _TEST_SPLIT]
+        tasks = [self._task(row, "") for row in rows]
+        setups = {
+            task.id: setup for task, row in zip(tasks, rows, strict=True) if (setup := row.optional("test_setup_code"))
+        }
+        return MbppSuite(self.name, self.version, tasks, setups)
 
     def _rows(self, folder: Path) -> Iterator[_files.Row]:
         try:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from magicoder.benchmarks import _files
+from magicoder.benchmarks._evalplus import EvalPlus
+from magicoder.protocols import Suite
 from magicoder.records import Task
 
 
@@ -30,22 +32,36 @@ class MbppPlus:
         Raises:
             BenchmarkError: the file is missing or malformed; names it.
         """
+        yield from map(self._task, self._rows(data))
+
+    def suite(self, data: str) -> Suite:
+        """Open the benchmark for scoring; see `_evalplus`.
+
+        Raises:
+            BenchmarkError: the file is missing, malformed, or a variant without inputs.
+        """
+        rows = list(self._rows(data))
+        return EvalPlus(self.name, self.version, [self._task(row) for row in rows], rows)
+
+    def _rows(self, data: str) -> Iterator[_files.Row]:
         place = _files.HubSplit(dataset="evalplus/mbppplus", split="test") if self.hub else None
         folder = _files.root(data) / "mbppplus"
         names = tuple(f"MbppPlus{kind}.jsonl" for kind in ("", "-NoExtreme", "-OriginFmt"))
-        for row in _files.rows_or_hub(self.name, folder, names, place):
-            prompt = row.text("prompt")
-            number = row.values.get("task_id")
-            yield Task(
-                id=number if isinstance(number, str) else f"Mbpp/{row.number('task_id')}",
-                benchmark=self.name,
-                language="python",
-                prompt=prompt,
-                description=_sentence(prompt),
-                reference=row.text("canonical_solution", "code"),
-                tests=row.optional("assertion") or row.optional("test_list"),
-                entry_point=row.optional("entry_point"),
-            )
+        return _files.rows_or_hub(self.name, folder, names, place)
+
+    def _task(self, row: _files.Row) -> Task:
+        prompt = row.text("prompt")
+        number = row.values.get("task_id")
+        return Task(
+            id=number if isinstance(number, str) else f"Mbpp/{row.number('task_id')}",
+            benchmark=self.name,
+            language="python",
+            prompt=prompt,
+            description=_sentence(prompt),
+            reference=row.text("canonical_solution", "code"),
+            tests=row.optional("assertion") or row.optional("test_list"),
+            entry_point=row.optional("entry_point"),
+        )
 
 
 def _sentence(prompt: str) -> str:
