@@ -43,9 +43,14 @@ def closes(tests: str) -> bool:
     return tests.lstrip().startswith("}")
 
 
+def has_tests(code: str, tests: str) -> bool:
+    """Whether a program holds its tests already."""
+    return (_after_brace(tests) if closes(tests) else tests).strip() in code
+
+
 def joined(code: str, tests: str, looked_for: extraction.Wanted) -> str:
     """Return a program with its tests behind it, or, where they begin by closing the function, inside of its class."""
-    if tests.strip() in code:
+    if has_tests(code, tests):
         return code
     if looked_for.language == "php":
         code = re.sub(r"\?>\s*$", "", code)

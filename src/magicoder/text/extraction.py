@@ -184,15 +184,25 @@ def _clean_head(text: str, wanted: Wanted) -> str:
     """Return `text` up to its first syntax error, if the function is complete before that; else ""."""
     assert wanted.grammar is not None
     laid_out = outline(text, wanted.grammar, wanted.entry_point)
-    end, seen = 0, False
-    for item in laid_out.items:
-        if item.node.has_error or item.node.type == "ERROR":
-            break
-        end = item.end
-        seen = seen or item in (laid_out.entry, laid_out.container)
-    if end and laid_out.items and (laid_out.items[0].node.has_error or _is_prose(laid_out, laid_out.items[0])):
+    items = laid_out.items
+    if not items or items[0].node.has_error or _is_prose(laid_out, items[0]):
         return ""
-    return decode(laid_out.data[:end]) if seen else ""
+    broken = next((i for i, item in enumerate(items) if item.node.has_error or item.node.type == "ERROR"), len(items))
+    ends = [item.end for item in items[:broken] if _is_whole(item)]
+    for end in ends[: -_MAX_CUTS - 1 : -1]:
+        head = decode(laid_out.data[:end])
+        if _works(head, wanted):
+            return head
+    return ""
+
+
+_MAX_CUTS: Final = 20
+"""Ends of complete parts that are tried, the last first, each by a parse."""
+
+
+def _is_whole(item: Item) -> bool:
+    """Whether `item` is complete; where the parser gave up on a file, loose tokens lie beside what it could read."""
+    return item.role in (IMPORT, DEFINITION) or item.node.parent is None or item.node.parent.type != "ERROR"
 
 
 def _is_prose(laid_out: Outline, item: Item) -> bool:
