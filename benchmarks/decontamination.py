@@ -193,7 +193,7 @@ def beside_peers(data: Path, tasks: list[Task], pythons: dict[str, str]) -> int:
             patterns = list({p.lower(): p for p in chosen}.values())
             files = [
                 f"{a}\n{p.upper()}\n{p[:-1]}"
-                for a, p in zip(column[::2], patterns[:: len(patterns) // 200], strict=False)
+                for a, p in zip(column[::2], patterns[:: len(patterns) // 60], strict=False)
             ]
             files += column[::2][len(files) :]
             pq.write_table(pa.table({"content": files}), Path(folder) / "documents.parquet")

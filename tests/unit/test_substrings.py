@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from magicoder.text.substrings import Automaton, Match, letters, locate, lowered
+from magicoder.text.substrings import Automaton, Match, letters, locate, lowered, span
 
 
 def test_the_first_match_is_that_of_the_lowest_pattern_wherever_it_stands() -> None:
@@ -85,5 +85,7 @@ def test_a_place_in_the_lowered_form_is_that_of_its_character() -> None:
     characters = [chr(i) for i in range(sys.maxunicode + 1) if not 0xD800 <= i < 0xE000]
     assert [c for c in characters if len(c.lower()) != 1] == ["\u0130"]
     for text in ("Ünü\u212aÄ \ud800x日本", "\u0130xÄ", "abc"):
-        covers = [i for i, c in enumerate(text) for _ in lowered(c)]
-        assert [locate(text, start, lowered) for start in range(len(covers))] == covers
+        starts = [len(lowered(text[:i])) for i in range(len(text) + 1)]
+        for i in range(len(text)):
+            for j in range(i + 1, len(text) + 1):
+                assert span(text, starts[i], starts[j] - starts[i], lowered) == (i, j)

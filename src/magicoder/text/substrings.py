@@ -62,14 +62,19 @@ def letters_of(forms: Sequence[bytes]) -> tuple[Any, Any]:
 
 def locate(text: str, start: int, form: Callable[[str], bytes]) -> int:
     """Return the index in `text` of the character whose form covers byte `start` of `form(text)`."""
-    if form is lowered and "\u0130" not in text:  # the one character that becomes two
-        data = lowered(text)
-        if start < len(data):
-            return len(data[: start + 1].translate(None, _CONTINUED)) - 1
     found = bisect_right(range(len(text)), start, key=lambda index: len(form(text[: index + 1])))
     if found == len(text):
         raise ValueError(f"byte {start} is beyond the end of the text's form ({len(form(text))} bytes)")
     return found
+
+
+def span(text: str, start: int, length: int, form: Callable[[str], bytes]) -> tuple[int, int]:
+    """Return the first and the last index, exclusive, of the characters of `text` behind some bytes of its form."""
+    if form is lowered and "\u0130" not in text:  # the one character that becomes two
+        data = lowered(text)
+        first = len(data[: start + 1].translate(None, _CONTINUED)) - 1
+        return first, first + len(data[start : start + length].translate(None, _CONTINUED))
+    return locate(text, start, form), locate(text, start + length - 1, form) + 1
 
 
 class Match(NamedTuple):
