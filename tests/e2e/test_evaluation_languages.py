@@ -42,17 +42,20 @@ def split(shared_data: Path, name: str) -> tuple[MultiPlESuite, dict[str, Task]]
     return suite, {task.id: task for task in suite.tasks}
 
 
-@pytest.mark.parametrize("short", ["js", "php", "sh"])
-def test_recorded_programs_get_their_published_verdicts(shared_data: Path, runner: Runner, short: str) -> None:
+@pytest.mark.parametrize(("short", "step"), [("js", 10), ("php", 10), ("sh", 0)])
+def test_recorded_programs_get_their_published_verdicts(
+    shared_data: Path, runner: Runner, short: str, step: int
+) -> None:
     suite, tasks = split(shared_data, f"humaneval-{short}")
-    known = {"humaneval-php/HumanEval_16_count_distinct_characters", "humaneval-sh/HumanEval_92_any_int"}
-    found = list(published(shared_data / RECORDED / f"humaneval-{short}-details.json.gz"))[::8]
+    found = list(published(shared_data / RECORDED / f"humaneval-{short}-details.json.gz"))
+    # Of the shell's only those that passed: many of the others loop without end, each for its whole limit.
+    found = found[::step] if step else [p for p in found if p.passed][::2]
     verdicts = judged(runner, suite, [(tasks[p.answer.task_id], p.answer.text, p.answer.style) for p in found])
     differ = {
         p.answer.task_id for p, v in zip(found, verdicts, strict=True) if p.passed != (v.outcome is Outcome.PASSED)
     }
-    assert len(found) >= 20
-    assert differ <= known
+    assert len(found) >= 16
+    assert differ <= {"humaneval-php/HumanEval_16_count_distinct_characters"}  # PHP 8.2 splits "" into nothing
 
 
 def test_the_completions_behind_the_programs_get_the_same_verdicts(shared_data: Path, runner: Runner) -> None:
@@ -103,7 +106,7 @@ def test_csharp_lists_are_compared_by_value_and_exceptions_pass_in_the_harness_o
 
 
 def test_canonical_solutions_of_humaneval_x_pass(shared_data: Path, runner: Runner) -> None:
-    for short, step in (("js", 12), ("python", 12), ("go", 40), ("rust", 40), ("java", 30), ("cpp", 60)):
+    for short, step in (("js", 20), ("python", 20), ("go", 100), ("rust", 100), ("java", 60), ("cpp", 100)):
         suite = HumanEvalX().suite(str(shared_data), only=short)
         tasks = suite.tasks[1::step]
         verdicts = judged(runner, suite, [(task, suite.reference(task), "solution") for task in tasks])

@@ -66,7 +66,7 @@ func (a asserts) InDelta(expected, actual, delta float64, _ ...interface{}) bool
 }
 """
 _LOUD_ASSERT: Final = (
-    "console.assert = (holds, ...words) => { if (!holds) throw new Error(`assertion failed ${words}`); };\n"
+    "console.assert = (holds, ...words) => { if (!holds) throw new Error(`assertion failed: ${words}`); };\n"
 )
 _CRATES = re.compile(r"^[ \t]*use (rand|regex|md5)\b[^;\n]*;[ \t]*\n?", re.M)
 _CRATE_SIGNS: Final = {"rand": r"\brand::|thread_rng|gen_range|\bRng\b", "regex": r"\bRegex\b", "md5": r"\bmd5::"}
@@ -186,7 +186,7 @@ def _user(text: str) -> Message:
 
 def _without_unused_crates(text: str) -> str:
     """Return a Rust program without `use` of crates that it does not use: all have the same three at the top."""
-    body = _CRATES.sub("", text)
+    body = re.sub(r"/\*.*?\*/|//[^\n]*", "", _CRATES.sub("", text), flags=re.S)
 
     def kept(match: re.Match[str]) -> str:
         return match[0] if re.search(_CRATE_SIGNS[match[1]], body) else ""
