@@ -106,8 +106,9 @@ def overdue(_number: int, _frame: Any) -> None:
 def allow(seconds: float) -> None:
     """Let the kernel look in when so much more processor time is used; ticks may be ahead of the clock."""
     usage = resource.getrusage(resource.RUSAGE_SELF)
-    used = max(time.process_time(), usage.ru_utime + usage.ru_stime)
-    resource.setrlimit(resource.RLIMIT_CPU, (int(used + seconds) + 1, resource.getrlimit(resource.RLIMIT_CPU)[1]))
+    soft = int(max(time.process_time(), usage.ru_utime + usage.ru_stime) + seconds) + 1
+    hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
+    resource.setrlimit(resource.RLIMIT_CPU, (soft if hard == resource.RLIM_INFINITY else min(soft, hard), hard))
 
 
 def ask(what: str, *rest: Any) -> Any:
