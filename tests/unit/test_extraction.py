@@ -176,6 +176,31 @@ def test_a_body_alone_continues_the_prompt() -> None:
     assert found.note == "the rest of the function"
 
 
+@pytest.mark.parametrize(
+    "body", ["y = x + 1\nreturn y", "y = x + 1\n    return y", "if x:\n    return x + 1\nreturn 1"]
+)
+def test_a_body_that_lost_its_indent_still_continues_the_prompt(body: str) -> None:
+    prompt = 'def f(x):\n    """Add one."""\n'
+    for answer in (body, f"```python\n{body}\n```"):
+        assert run(extract(answer, python("f", prompt)).code, "f(1)") == 2
+
+
+def test_a_function_of_another_name_is_named() -> None:
+    wanted = _programs.wanted("rust", "find_volume", "fn find_volume(a: i64) -> i64 {\n", "}\n")
+    found = extract("```rust\n/// Volume.\nfn findVolume(a: i64) -> i64 {\n    a\n}\n```", wanted)
+    assert found.note == "defines findVolume, not find_volume"
+
+
+def test_what_a_grammar_cannot_read_is_still_rid_of_what_the_tests_bring() -> None:
+    tests = "}\nint main() {\n    assert(f(1) == 1);\n}\n"
+    wanted = _programs.wanted("cpp", "f", "#include<any>\nlong f(std::any x) {\n", tests)
+    strange = (
+        "long f(std::any x) {\n    if (x.type() == typeid(int)) { return std::any_cast<int>(x); } else if(1) @ {}\n}\n"
+    )
+    found = extract(f"```cpp\n{strange}\nint main() {{\n    return 0;\n}}\n```", wanted)
+    assert "main" not in found.code
+
+
 def test_future_imports_stay_first() -> None:
     answer = "```python\nfrom __future__ import annotations\ndef find_zero(xs):\n    return poly(xs, 0)\n```"
     found = extract(answer, python("find_zero", PYTHON_PROMPT))

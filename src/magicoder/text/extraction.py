@@ -18,6 +18,7 @@ Where there is no grammar for a language, a candidate defines a function if it n
 """
 
 import re
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
@@ -26,7 +27,7 @@ from magicoder.records import Extracted
 from magicoder.text.codeblocks import CodeBlock, code_blocks
 from magicoder.text.declarations import Grammar, decode
 from magicoder.text.outline import DEFINITION, IMPORT, Item, Outline, outline, without
-from magicoder.text.programs import code_of
+from magicoder.text.programs import code_of, parsed
 
 _CLOSERS: Final = ("", "\n}", "\n}\n}", "\nend", "\n    pass")
 """What an open function lacks to parse; only ever added to see whether it does."""
@@ -83,6 +84,8 @@ def extract(answer: str, wanted: Wanted) -> Extracted:
             return _noted(found, thought)
         if second is None and candidate in candidates and _defines(found.code, wanted):
             second = found
+    if second is None and (other := _of_another_name(candidates, wanted)):
+        return _noted(other, thought)
     if second is None and (rest or candidates):
         second, _ = _finished((rest or candidates)[0], wanted, given if not rest else None)
     if second is None or not second.code.strip():
@@ -210,28 +213,52 @@ def _is_prose(laid_out: Outline, item: Item) -> bool:
     return item.role not in (IMPORT, DEFINITION) and re.fullmatch(r"[\w\s',.:!?]*", laid_out.text(item)) is not None
 
 
+def _of_another_name(candidates: list[_Candidate], wanted: Wanted) -> Extracted | None:
+    """Return a whole program whose function has a name that nobody calls: wrong, but not for its extraction."""
+    for candidate in candidates:
+        if wanted.grammar is None:
+            break
+        laid_out = outline(candidate.text, wanted.grammar)
+        names = sorted(
+            {n for item in laid_out.items if item.role == DEFINITION and not item.binding for n in item.names}
+        )
+        if laid_out.clean and names and not any(item.node.type == "return_statement" for item in laid_out.items):
+            note = f"defines {', '.join(names[:3])}, not {wanted.entry_point}"
+            return Extracted(code=candidate.text, rule=candidate.rule, note=note)
+    return None
+
+
 def _continuing(answer: str, wanted: Wanted) -> Iterator[_Candidate]:
     """Yield the prompt continued by each block, by what stands before the first fence, or by the answer."""
     blocks: list[CodeBlock] = [block for block in code_blocks(answer) if block.code.strip()]
     blocks.sort(key=lambda b: wanted.fences.get(b.name) != wanted.language)
     for block in blocks:
         rule, note = ("fence", _REST) if block.closed else ("truncated", "the answer ends inside of the function")
-        for text in _after_prompt(block.code, wanted.prompt):
+        for text in _after_prompt(block.code, wanted):
             yield _Candidate(rule, text, note)
     first = min((b.first_line for b in blocks), default=0)
     before = "\n".join(answer.split("\n")[: first - 1]) if blocks else answer
     if before.strip():
-        for text in _after_prompt(before, wanted.prompt):
+        for text in _after_prompt(before, wanted):
             yield _Candidate("completion", text, _REST)
 
 
 _REST: Final = "the rest of the function"
 
 
-def _after_prompt(code: str, prompt: str) -> Iterator[str]:
+def _after_prompt(code: str, wanted: Wanted) -> Iterator[str]:
+    """Yield the prompt and what continues it; a brace that was repeated, or an indent that was lost, made good."""
+    prompt = wanted.prompt
     if code.lstrip().startswith("{") and prompt.rstrip().endswith("{"):
-        yield prompt.rstrip()[:-1] + code.lstrip()  # the brace was repeated
-    yield prompt + ("" if prompt.endswith("\n") or code.startswith("\n") else "\n") + code
+        yield prompt.rstrip()[:-1] + code.lstrip()
+    if prompt and not prompt.endswith("\n") and not code.startswith("\n"):
+        prompt += "\n"
+    if wanted.language == "python" and code.strip() and code.lstrip("\n")[0] not in " \t":
+        first, _, others = code.lstrip("\n").partition("\n")
+        if all(line[0] in " \t" for line in others.split("\n") if line):
+            yield f"{prompt}    {first}\n{others}"  # only the beginning of the answer was stripped
+        yield prompt + textwrap.indent(code, "    ")
+    yield prompt + code
 
 
 def _cut_back(candidate: _Candidate, wanted: Wanted) -> _Candidate | None:
@@ -258,14 +285,22 @@ def _finished(candidate: _Candidate, wanted: Wanted, given: Outline | None) -> t
     if wanted.language == "php" and not text.lstrip().startswith(("<", "#!")):
         text = f"<?php\n{text}"
     laid_out = outline(text, wanted.grammar, wanted.entry_point)
-    good = laid_out.entry is not None and (laid_out.clean or any(_works(text + c, wanted) for c in _CLOSERS[1:3]))
-    if laid_out.entry is not None and laid_out.clean:
+    good = laid_out.entry is not None and any(_works(text + closer, wanted) for closer in _CLOSERS[:3])
+    if laid_out.entry is not None and _is_sound(laid_out):
         text, dropped = _trimmed(laid_out, wanted)
         notes.append(dropped)
         if given is not None:
             text, added = _completed(outline(text, wanted.grammar, wanted.entry_point), given, wanted)
             notes.append(added)
     return Extracted(code=text, rule=candidate.rule, note="; ".join(n for n in notes if n)), good
+
+
+def _is_sound(laid_out: Outline) -> bool:
+    """Whether items are told apart: all is well, or the parser stumbled inside of some and went on behind them."""
+    return laid_out.clean or all(
+        item.node.type != "ERROR" and (item.node.parent is None or item.node.parent.type != "ERROR")
+        for item in laid_out.items
+    )
 
 
 def _trimmed(laid_out: Outline, wanted: Wanted) -> tuple[str, str]:
@@ -399,7 +434,12 @@ def _works(text: str, wanted: Wanted) -> bool:
     if wanted.grammar is None:
         return _names_entry(text, wanted)
     laid_out = outline(text, wanted.grammar, wanted.entry_point)
-    return laid_out.clean and (laid_out.entry is not None or not wanted.entry_point)
+    if not laid_out.clean or (laid_out.entry is None and wanted.entry_point):
+        return False
+    if wanted.language != "python":
+        return True
+    # The grammar of Python takes more than Python does, such as what is left of a body that lost its indent.
+    return parsed(text) is not None and all(item.node.type != "return_statement" for item in laid_out.items)
 
 
 def _defines(text: str, wanted: Wanted) -> bool:
