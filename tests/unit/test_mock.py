@@ -9,8 +9,9 @@ import pytest
 
 from magicoder.errors import RecipeError
 from magicoder.llms.mock import Mock
-from magicoder.records import Completion, Message, Prompt, Seed
+from magicoder.records import Completion, Message, Outcome, Program, Prompt, Sample, Seed, Verdict
 from magicoder.strategies.evol_instruct import STYLES, rewrite_request
+from magicoder.strategies.oss_instruct import OssInstruct
 from magicoder.strategies.self_instruct import SelfInstruct, numbered
 from magicoder.text.elimination import rewrite_problem
 
@@ -198,3 +199,69 @@ def test_what_our_strategies_ask_is_answered_in_their_form() -> None:
     request = next(SelfInstruct(count=7).write(seed, random.Random(0)))
     (answer,) = ask(Mock(), request)
     assert len(numbered(answer.texts[0])) == 7
+
+
+def conversation(mock: Mock, strategy: OssInstruct, ordinal: int) -> tuple[Sample, list[bool]]:
+    """Return what a strategy makes of the mock's answers, and how the programs that it wanted to run ended."""
+    seed = Seed(
+        id=f"d#L{ordinal}", text=f"value = {ordinal}", language="python", document_id="d", repository="r", commit="c",
+        path="p", license="MIT", first_line=ordinal, last_line=ordinal, kind="window", index=ordinal, raw_index=0,
+    )  # fmt: skip
+    steps = strategy.write(seed, random.Random(0))
+    ran: list[bool] = []
+    answer: Any = None
+    while True:
+        try:
+            step = steps.send(answer)
+        except StopIteration as stop:
+            (sample,) = stop.value
+            return sample, ran
+        if isinstance(step, Prompt):
+            (answer,) = ask(mock, step)
+        else:
+            answer = tuple(verdict(program) for program in step)
+            ran += [v.outcome == Outcome.PASSED for v in answer]
+
+
+def verdict(program: Program) -> Verdict:
+    """Run a program of the mock's own: a function and asserts on it."""
+    try:
+        exec("\n".join([*(text for _, text in program.files), program.tests]), {})
+    except AssertionError:
+        return Verdict(outcome=Outcome.WRONG_ANSWER)
+    return Verdict(outcome=Outcome.PASSED)
+
+
+def test_its_tests_and_further_solutions_are_about_the_problem_that_was_asked() -> None:
+    for ordinal in range(60):
+        sample, ran = conversation(Mock(), OssInstruct(tests="asserts", solutions=3), ordinal)
+        function = sample.instruction.split("`")[1].split("(")[0]
+        asserted = [line for line in sample.tests.splitlines() if line.startswith("assert ")]
+        assert all(line.startswith(f"assert {function}(") for line in asserted)
+        assert len(asserted) >= 8
+        assert len(ran) == 9
+        assert all(ran)
+        assert (sample.pass_rate, sample.difficulty) == (1.0, "easy")
+
+
+def test_its_slips_are_noticed_by_its_tests_and_repaired_by_itself() -> None:
+    mock, strategy = Mock(slip_every=2), OssInstruct(tests="asserts", repair=1)
+    made = [conversation(mock, strategy, ordinal) for ordinal in range(60)]
+    repaired = [sample for sample, _ in made if sample.turns]
+    assert 15 < len(repaired) < 45
+    assert {len(sample.turns) for sample in repaired} == {2}
+    for sample in repaired:
+        assert "[1:] if" in sample.turns[0]
+        assert "WRONG_ANSWER" in sample.turns[1] or "wrong" in sample.turns[1]
+    sound = [sample for sample in repaired if "[1:] if" not in sample.response]
+    assert len(sound) > 3
+    for sample in sound:
+        exec(sample.response.split("```python\n")[1].split("```")[0] + sample.tests, {})
+
+
+def test_a_slip_changes_the_solution_of_its_answer_alone() -> None:
+    prompts = [prompt(i) for i in range(300)]
+    healthy, slipped = ask(Mock(), *prompts), ask(Mock(slip_every=3), *prompts)
+    hit = [(a.texts[0], b.texts[0]) for a, b in zip(healthy, slipped, strict=True) if a != b]
+    assert 60 < len(hit) < 140
+    assert all(b.replace("[1:] if", " if") == a for a, b in hit)

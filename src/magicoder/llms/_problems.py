@@ -40,7 +40,7 @@ _VERBS: Final = _words(
 )
 
 # (what the text says, what the code does), with the numbers p and q; x is a number, values the list.
-_KEEP: Final = (
+KEEP: Final = (
     ("divisible by {p}", "x % {p} == 0"),
     ("one more than a multiple of {p}", "x % {p} == 1"),
     ("greater than {q}", "x > {q}"),
@@ -51,7 +51,7 @@ _KEEP: Final = (
     ("closer to {q} than to zero", "abs(x - {q}) < abs(x)"),
     ("not ending in the digit of {p} modulo ten", "abs(x) % 10 != {p} % 10"),
 )
-_CHANGE: Final = (
+CHANGE: Final = (
     ("multiplied by {p}", "x * {p}"),
     ("squared, then reduced modulo {q}", "x * x % {q}"),
     ("raised by {q}", "x + {q}"),
@@ -62,7 +62,7 @@ _CHANGE: Final = (
     ("halved, rounding down, then lowered by {p}", "x // 2 - {p}"),
     ("clipped to at most {q}", "min(x, {q})"),
 )
-_COMBINE: Final = (
+COMBINE: Final = (
     ("their sum", "sum(values)", "0"),
     ("their sum modulo {q}", "sum(values) % {q}", "0"),
     ("how many different values there are", "len(set(values))", "0"),
@@ -101,7 +101,8 @@ def reply(rng: random.Random, prompt: str) -> str | None:
 
     A request to rewrite an instruction gets its first words with another task added, or another task altogether where
     a new one is asked for; a request to compare, whether both are equal; one for tasks, a numbered list; and a task
-    gets a code block. The code solves a task of the mock's own, not the one that was asked.
+    gets a code block. The code solves a task of the mock's own, not the one that was asked (one of its own that is
+    given back to it, it solves: `_checks.py`).
     """
     if prompt.startswith("Please gain inspiration"):
         return None
@@ -132,7 +133,7 @@ def write(rng: random.Random, prompt: str) -> tuple[str, str]:
     adjective, other = rng.sample(_ADJECTIVES, 2)
     place, things, person = rng.choice(_PLACES), rng.choice(_THINGS), rng.choice(_PEOPLE)
     numbers = {"p": rng.randrange(2, 20), "q": rng.randrange(20, 400)}
-    keep, change, combine = rng.choice(_KEEP), rng.choice(_CHANGE), rng.choice(_COMBINE)
+    keep, change, combine = rng.choice(KEEP), rng.choice(CHANGE), rng.choice(COMBINE)
     name = f"{rng.choice(_VERBS)}_{adjective}_{things}"
     kept, changed = keep[0].format(**numbers), change[0].format(**numbers)
     combined = combine[0].format(**numbers)
@@ -170,15 +171,22 @@ def write(rng: random.Random, prompt: str) -> tuple[str, str]:
     excerpt = _excerpt(prompt)
     if excerpt:
         sentences.append(f"The {adjective} {person} left this note:\n\n```\n{excerpt}\n```")
-    code = (
-        f"def {name}({things}):\n"
-        f'    """Return {combined}, over {other} {things} {kept}, {changed}."""\n'
-        f"    values = [{change[1].format(**numbers)} for x in {things} if {keep[1].format(**numbers)}]\n"
-        f"    return {combine[1].format(**numbers)}\n"
-        f"\n\n"
-        f"assert {name}([]) == {combine[2].format()}\n"
-    )
+    doc = f"Return {combined}, over {other} {things} {kept}, {changed}."
+    does = (keep[1].format(**numbers), change[1].format(**numbers), combine[1].format(**numbers))
+    code = function(name, things, doc, does)
+    code += f"\n\nassert {name}([]) == {combine[2].format()}\n"
     return " ".join(sentences), code
+
+
+def function(name: str, things: str, doc: str, does: tuple[str, str, str]) -> str:
+    """Return the code of a function; `does` says what it keeps, makes of each number and returns."""
+    keep, change, combine = does
+    return (
+        f"def {name}({things}):\n"
+        f'    """{doc}"""\n'
+        f"    values = [{change} for x in {things} if {keep}]\n"
+        f"    return {combine}\n"
+    )
 
 
 def _excerpt(prompt: str) -> str:

@@ -1,7 +1,8 @@
 """A teacher made of word lists: deterministic and offline, for trying things out and for tests.
 
 Its answers are small but sound: a self-contained problem about a list of integers, and Python code that solves it.
-It also rewrites instructions, invents tasks and answers them, as `evol_instruct` and `self_instruct` ask.
+It also rewrites instructions, invents tasks and answers them, as `evol_instruct` and `self_instruct` ask, and writes
+tests, further solutions and repairs of its own problems.
 Faults can be had on demand, as a share of the prompts chosen by the prompt itself.
 """
 
@@ -18,7 +19,7 @@ import orjson
 
 from magicoder.errors import RecipeError
 from magicoder.fingerprint import canonical
-from magicoder.llms import _problems
+from magicoder.llms import _checks, _problems
 from magicoder.protocols import NOT_IDENTITY, Meter
 from magicoder.records import Completion, Failure, Prompt
 
@@ -33,6 +34,7 @@ class Mock:
     answers                            `oss_instruct`: what our strategies ask for (two sections, a rewritten or a new
                                        task, code for a task); `solution`: code alone, whatever is asked
     truncate_every, refuse_every, …    1 prompt in so many is cut off, refused, garbled or answered with ""; 0: none
+    slip_every                         1 solution in so many overlooks the first number, and no test of its own shows it
     latency_s                          mean seconds per answer, between half and one and a half of it
     """
 
@@ -42,6 +44,7 @@ class Mock:
     refuse_every: int = 0
     garble_every: int = 0
     empty_every: int = 0
+    slip_every: int = 0
     latency_s: float = field(default=0.0, metadata=NOT_IDENTITY)
     concurrency: int = field(default=64, metadata=NOT_IDENTITY)
 
@@ -125,7 +128,10 @@ class MockSession:
             return _REFUSAL, "stop"
         if emptied:
             return "", "stop"
-        text = self._sound_text(rng, prompt.messages[-1].content if prompt.messages else "")
+        text = self._sound_text(rng, tuple(m.content for m in prompt.messages))
+        # A generator of its own: whether this fault is on must not change the others' draws.
+        if _hits(s.slip_every, random.Random(f"{identity.hex()}:{index}:slip").getrandbits(32)):
+            text = _checks.slip(text)
         if garbled:
             words = text.replace("[", "").replace("]", "").split()
             rng.shuffle(words)
@@ -135,10 +141,12 @@ class MockSession:
             limit = min(limit, prompt.max_tokens * _CHARACTERS_PER_TOKEN)
         return (text, "stop") if limit >= len(text) else (text[:limit], "length")
 
-    def _sound_text(self, rng: random.Random, asked: str) -> str:
-        other = _problems.reply(rng, asked) if self._settings.answers == "oss_instruct" else None
-        if other is not None:
-            return other
+    def _sound_text(self, rng: random.Random, messages: tuple[str, ...]) -> str:
+        asked = messages[-1] if messages else ""
+        if self._settings.answers == "oss_instruct":
+            other = _checks.reply(rng, messages) or _problems.reply(rng, asked)
+            if other is not None:
+                return other
         problem, code = _problems.write(rng, asked)
         if self._settings.answers == "solution":
             return f"```python\n{code}```\n"
