@@ -14,7 +14,7 @@ from magicoder import __version__, plugins
 from magicoder.errors import BenchmarkError, RecipeError
 from magicoder.protocols import Runner, Sandbox, Suite
 from magicoder.records import Answer, Extracted, Outcome, Program, Task, Verdict
-from magicoder.scores import NO_CODE, Attempt, Checked, Result
+from magicoder.scores import NO_CODE, ONE_CALL, Attempt, Checked, Result
 from magicoder.store import Progress
 
 STRICT: Final = "strict"
@@ -175,7 +175,7 @@ def _run(
 
 def _checked(verdict: Verdict) -> Checked:
     if verdict.outcome is Outcome.CRASHED and "SIGXCPU" in verdict.detail:  # of one call, where a judge limits each
-        return Checked(outcome=Outcome.CPU_TIMEOUT.value, detail="one call used more processor time than it may")
+        return Checked(outcome=Outcome.CPU_TIMEOUT.value, detail=ONE_CALL)
     return Checked(outcome=verdict.outcome.value, detail=verdict.detail)
 
 

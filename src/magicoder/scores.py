@@ -23,6 +23,8 @@ from magicoder.statistics import Comparison, Interval
 FORMAT: Final = 1
 NO_CODE: Final = "no_code"
 """The outcome of an answer in which no program was found."""
+ONE_CALL: Final = "one call used more processor time than it may"
+"""The detail of a timeout of a single call, which EvalPlus calls a failure; it has a word for a whole check only."""
 
 _TIMEOUTS: Final = (Outcome.CPU_TIMEOUT, Outcome.WALL_TIMEOUT)
 
@@ -218,7 +220,6 @@ def _from_ours(found: Any) -> Result:
 # ---- EvalPlus
 
 
-_TO_STATUS: Final = {Outcome.PASSED: "pass", **dict.fromkeys(_TIMEOUTS, "timeout")}
 _FROM_STATUS: Final = {"pass": Outcome.PASSED, "success": Outcome.PASSED, "timeout": Outcome.CPU_TIMEOUT}
 
 
@@ -229,7 +230,7 @@ def evalplus(result: Result) -> dict[str, Any]:
         row: dict[str, Any] = {"task_id": attempt.task_id, "solution": attempt.code}
         for score in ("base", "plus"):
             checked = attempt.checks.get(score)
-            row[f"{score}_status"] = None if checked is None else _status(checked.outcome)
+            row[f"{score}_status"] = None if checked is None else _status(checked)
             row[f"{score}_fail_tests"] = []
         rows.setdefault(attempt.task_id, []).append(row)
     pass_at = {
@@ -238,8 +239,10 @@ def evalplus(result: Result) -> dict[str, Any]:
     return {"date": "", "hash": f"{result.benchmark} {result.version}", "eval": rows, "pass_at_k": pass_at}
 
 
-def _status(outcome: str) -> str:
-    return _TO_STATUS.get(Outcome(outcome), "fail") if outcome in set(Outcome) else "fail"
+def _status(checked: Checked) -> str:
+    if checked.outcome in _TIMEOUTS and checked.detail != ONE_CALL:
+        return "timeout"
+    return "pass" if checked.passed else "fail"
 
 
 def write_evalplus(result: Result, path: Path) -> None:
