@@ -15,10 +15,12 @@ from magicoder.sandboxes._cell import Cell
 from magicoder.sandboxes._ladder import choose
 from magicoder.sandboxes._wire import Report, Request
 
+# Where the clock is not what ends it, the clock must not: the machine may be busy.
+PATIENT = Limits(cpu_s=5, wall_s=60, memory_mb=200, processes=24, output_kb=300, tmp_mb=16)
 LIMITS = Limits(cpu_s=0.4, wall_s=1.0, memory_mb=200, processes=24, output_kb=300, tmp_mb=16)
 CHECK = "assert f(20) == 21"
 HONEST = "def f(x):\n    return x + 1"
-NEVER = "\nimport ctypes, os\nlibc = ctypes.CDLL(None, use_errno=True)\n"
+NEVER = "\nimport ctypes, fcntl, os, resource\nlibc = ctypes.CDLL(None, use_errno=True)\n"
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,7 @@ class Attack:
     tests: str = ""
     wanted: Callable[[Report], bool] | None = None
     least_rung: int = 1
+    limits: Limits = LIMITS
 
 
 def _refused(*lines: str) -> str:
@@ -37,7 +40,7 @@ def _refused(*lines: str) -> str:
         NEVER
         + "def call(*a):\n    r = libc.syscall(*a)\n    if r < 0:\n        raise OSError(ctypes.get_errno())\n    return r\n"
     )
-    body = [f"try:\n    {line}\nexcept OSError:\n    pass\nelse:\n    print({line!r})" for line in lines]
+    body = [f"try:\n    {line}\nexcept OSError:\n    pass\nelse:\n    print({line.strip()!r})" for line in lines]
     return head + "\n".join(body) + "\nprint('end')"
 
 
@@ -103,6 +106,32 @@ CHEATS = {
         "def f(x):\n    return 21 if seen else 0",
         CHECK,
     ),
+    "a tracer jumps over the asserts": Attack(
+        "import sys\ndef local(frame, event, arg):\n    if event == 'line' and frame.f_code.co_filename == 'tests.py':\n"
+        "        last = max(line for _, _, line in frame.f_code.co_lines() if line)\n"
+        "        if frame.f_lineno < last:\n            frame.f_lineno = last\n    return local\n"
+        "sys.settrace(lambda *a: local)\ndef f(x):\n    return 0",
+        CHECK + "\nassert f(3) == 4\npass",
+    ),
+    "what restores builtins is replaced": Attack(
+        "import builtins\nbuiltins.vars = lambda *a: {}\nbuiltins.exec = lambda *a, **k: None\ndef f(x):\n    return 0",
+        CHECK,
+    ),
+    "what reads the tests is replaced": Attack(
+        "import os\nos.fstat = lambda fd: type('S', (), {'st_size': 0})\nos.pread = lambda *a: b''\ndef f(x):\n    return 0",
+        CHECK,
+    ),
+    "what compiles the tests is replaced": Attack(
+        "import ast\nast.NodeVisitor.visit = lambda s, n: ast.Module([], [])\nast.parse = lambda *a: ast.Module([], [])\n"
+        "'__eq__'\ndef f(x):\n    return 0",
+        CHECK,
+    ),
+    "unittest is patched": Attack(
+        "import unittest\nunittest.TestCase.assertEqual = lambda *a: None\nunittest.TestResult.wasSuccessful = lambda s: True\n"
+        "unittest.main = lambda *a, **k: None\ndef f(x):\n    return 0",
+        "import unittest\nclass T(unittest.TestCase):\n    def test(self):\n        self.assertEqual(f(20), 21)\n"
+        "tests = unittest.defaultTestLoader.loadTestsFromTestCase(T)\nassert unittest.TextTestRunner().run(tests).wasSuccessful()",
+    ),
     "signals itself": Attack("import os, signal\nos.kill(os.getpid(), signal.SIGTERM)", CHECK),
     "kills everything": Attack("import os\nos.kill(-1, 9)\ndef f(x):\n    os._exit(0)", CHECK),
     "stack overflow": Attack("import sys\nsys.setrecursionlimit(10**9)\ndef f(x):\n    return f(x + 1)", CHECK),
@@ -110,6 +139,38 @@ CHEATS = {
 }
 
 BREAKOUTS = {
+    # Each would set what is set already: harmless even where it works.
+    "limits and priority of the keeper": Attack(
+        _refused(
+            "resource.prlimit(os.getppid(), resource.RLIMIT_CORE, (0, 0))",
+            "os.setpriority(os.PRIO_PROCESS, os.getppid(), os.getpriority(os.PRIO_PROCESS, os.getppid()))",
+            "os.setpriority(os.PRIO_USER, 0, os.getpriority(os.PRIO_PROCESS, 0))",
+            "os.sched_setscheduler(os.getppid(), os.SCHED_BATCH, os.sched_param(0))\n"
+            "    os.sched_getscheduler(os.getppid()) == os.SCHED_BATCH or call(-1)",
+            "call(251 if os.uname().machine == 'x86_64' else 30, 3, 0, 0)",
+        ),
+        wanted=_nothing,
+    ),
+    "signals by way of a descriptor": Attack(
+        _refused(
+            "fcntl.fcntl(1, fcntl.F_SETOWN, os.getppid())",
+            "fcntl.fcntl(1, fcntl.F_SETSIG, 9)",
+            "fcntl.ioctl(os.pipe()[0], 0x8901, os.getppid().to_bytes(4, 'little'))",
+        ),
+        wanted=_nothing,
+    ),
+    "hiding from who counts, and cores of its own": Attack(
+        _refused("libc.prctl(4, 0, 0, 0, 0) == 0 or call(-1)", "libc.prctl(62, 1, 0, 0, 0) == 0 or call(-1)"),
+        wanted=_nothing,
+    ),
+    "modes, times and attributes outside of its folder": Attack(
+        "import os\nfor p in ('../..', os.__file__, '/usr'):\n    about = os.stat(p)\n    for change in (\n"
+        "        lambda: os.chmod(p, about.st_mode & 0o7777), lambda: os.utime(p, ns=(about.st_atime_ns, about.st_mtime_ns)),\n"
+        "        lambda: os.setxattr(p, 'user.attack', b''), lambda: os.chown(p, os.getuid(), os.getgid())):\n"
+        "        try:\n            change()\n        except OSError:\n            pass\n"
+        "        if os.stat(p).st_ctime_ns != about.st_ctime_ns:\n            print(p)\nprint('end')",
+        wanted=_nothing,
+    ),
     "signals to the parent": Attack(
         "import os\nfor s in (15, 19, 9):\n    try:\n        os.kill(os.getppid(), s)\n    except OSError:\n        pass\nprint('end')",
         wanted=_nothing,
@@ -161,10 +222,10 @@ BREAKOUTS = {
         wanted=_nothing,
     ),
     "writing outside of its folder": Attack(
-        "import os, sys\nfor p in ('/', '/usr', '/usr/lib', '/etc', '/dev', '/proc', '/bin', sys.prefix, sys.base_prefix,\n"
+        "import os, sys, time\nbefore = time.time_ns() - 10**8\nfor p in ('/', '/usr', '/usr/lib', '/etc', '/dev', '/proc', '/bin', sys.prefix, sys.base_prefix,\n"
         "          os.path.dirname(os.__file__), '/var/tmp', '/run', '/home'):\n    try:\n"
         "        open(p + '/attack', 'w')\n    except OSError:\n        continue\n    print(p)\n"
-        "for p in (os.__file__, sys.executable):\n    try:\n        os.chmod(p, 0o777)\n    except OSError:\n        continue\n    print(p)\nprint('end')",
+        "for p in (os.__file__, sys.executable):\n    try:\n        os.chmod(p, 0o755)\n    except OSError:\n        continue\n    if os.access(p, os.W_OK) or os.stat(p).st_ctime_ns > before:\n        print(p)\nprint('end')",
         wanted=_nothing,
     ),
     "secrets of the environment": Attack(
@@ -205,11 +266,32 @@ HOGS = {
     "memory": Attack(
         "x = bytearray(400 << 20)\nfor i in range(0, len(x), 4096):\n    x[i] = 1",
         wanted=lambda r: r.out_of_memory and not r.completed,
+        limits=PATIENT,
     ),
     "memory of many": Attack(
         "import os, time\nfor _ in range(8):\n    if os.fork() == 0:\n        x = bytearray(b'1') * (80 << 20)\n        time.sleep(60)\n"
         "time.sleep(60)",
         wanted=lambda r: not r.completed and (r.out_of_memory or r.timed_out != ""),
+    ),
+    "memory that no process shows": Attack(
+        "import mmap, time\nkept = []\nfor _ in range(10):\n    m = mmap.mmap(-1, 50 << 20)\n    for at in range(0, 50 << 20, 4096):\n"
+        "        m[at] = 1\n    m.madvise(mmap.MADV_DONTNEED)\n    kept.append(m)\ntime.sleep(60)",
+        wanted=lambda r: not r.completed and r.out_of_memory,
+        limits=PATIENT,
+    ),
+    "memory in buffers of sockets": Attack(
+        "import os, socket, time\nos.fork(), os.fork()\nkept = []\ntry:\n    while True:\n        kept += socket.socketpair()\n"
+        "        for s in kept[-2:]:\n            s.setblocking(False)\n            try:\n                while True:\n"
+        "                    s.send(bytes(65536))\n            except BlockingIOError:\n                pass\n"
+        "except OSError:\n    time.sleep(60)",
+        wanted=lambda r: not r.completed and r.out_of_memory,
+        limits=PATIENT,
+    ),
+    "talks to the keeper without end": Attack(
+        "import os\nos.write(700, b'Eassert\\0')\nfor _ in range(3):\n    os.fork()\nwhile True:\n    try:\n"
+        "        os.write(700, b'x')\n    except OSError:\n        pass",
+        CHECK,
+        wanted=lambda r: _killed(r) and r.timed_out != "",
     ),
     "disk": Attack(
         "with open('big', 'wb') as f:\n    while True:\n        f.write(bytes(1 << 20))",
@@ -239,7 +321,7 @@ def problems(cell: Cell, names: list[str] | None = None) -> list[str]:
     found = []
     for name in names or list(ATTACKS):
         attack = ATTACKS[name]
-        report = cell.run(Request(source=attack.source, tests=attack.tests, limits=LIMITS))
+        report = cell.run(Request(source=attack.source, tests=attack.tests, limits=attack.limits))
         fine = attack.wanted(report) if attack.wanted else not (report.completed and report.exit_code == 0)
         if not fine:
             found.append(f"{name}: {report}")

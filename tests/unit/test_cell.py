@@ -250,10 +250,37 @@ def test_peak_memory_is_of_this_program(cell):
     assert small.peak_memory_mb < 30
 
 
-def test_what_cannot_be_started_is_no_verdict(cell):
-    with pytest.raises(SandboxError, match="could not be started"):
-        cell.run(Request(source="x = 1", files=(("big", bytes(3 << 20)),), limits=Limits(tmp_mb=1)))
+def test_files_that_do_not_fit_are_the_programs_own_fault(cell):
+    report = cell.run(Request(source="x = 1", files=(("big", bytes(3 << 20)),), limits=Limits(tmp_mb=1)))
+    assert (report.out_of_memory, report.completed, report.exit_code) == (True, False, 1)
+    assert "do not fit" in report.error
+    report = cell.run(Request(argv=("/bin/true",), files=(("a", b""), ("a/b", b""))))
+    assert (report.error_kind, report.exit_code) == ("exception", 1)
     assert fine(cell)
+
+
+def test_what_is_collected_is_whole_or_refused(cell):
+    many = "import os\nfor i in range(3000):\n    os.mkdir(f'd{i}')\nopen('z', 'w').write('made')"
+    python = (sys.executable, "-S", "-c")
+    report = cell.run(Request(argv=(*python, many), collect=("z", "**/*.x")))
+    assert report.files == (("z", b"made"),)
+    named = "for i in range(900): open(f'{i}' + 'é' * 100, 'w').close()"
+    report = cell.run(Request(argv=(*python, named), collect=("*",)))
+    assert (report.output_limit, report.files) == (True, ())
+    named = "for i in range(900): open(f'{i}.class', 'w').close()"
+    assert len(cell.run(Request(argv=(*python, named), collect=("*.class",))).files) == 900
+    assert fine(cell)
+
+
+def test_an_answer_that_trickles_is_ended_by_the_backstop(cell):
+    slow = (
+        "import os, struct\ndef f(x):\n    os.write(701, struct.pack('=I', 200 << 20))\n"
+        "    while True:\n        os.write(701, b'x')"
+    )
+    request = Request(source=slow, entry_point="f", limits=Limits(cpu_s=60, wall_s=0.5))
+    with cell.converse(request) as conversation, pytest.raises(Ended) as caught:
+        conversation.call(pickle.dumps(((1,), {})))
+    assert caught.value.report.timed_out == "wall"
 
 
 def test_a_function_is_called_from_outside(cell):

@@ -9,7 +9,7 @@ from magicoder.sandboxes import _kernel as kernel
 from magicoder.sandboxes import _kernel_filter as barriers
 from magicoder.sandboxes import _zygote_scratch as scratch
 
-KILL, ALLOW, EPERM, ENOSYS = 0x80000000, 0x7FFF0000, 0x00050001, 0x00050026
+KILL, ALLOW, DONE, EPERM, ENOSYS = 0x80000000, 0x7FFF0000, 0x00050000, 0x00050001, 0x00050026
 X86 = 0xC000003E
 
 
@@ -47,7 +47,8 @@ def test_what_is_denied_is_denied_and_the_rest_allowed(machine):
     for name in barriers.NO_SUCH_CALL:
         assert decide(program, kernel.number(name)) == ENOSYS, name
     denied = {kernel.number(n) for n in barriers.NOT_PERMITTED + barriers.NO_SUCH_CALL}
-    special = {kernel.number(n) for n in ("clone", "ioctl", "socketpair")}
+    looked_at = ("clone", "ioctl", "socketpair", "fcntl", "prctl", "prlimit64", "sched_setscheduler", "sched_setparam")
+    special = {kernel.number(n) for n in (*looked_at, "sched_setattr", "setpriority", "ioprio_set")}
     for number in range(barriers.NEWEST + 1):
         if number not in denied | special:
             assert decide(program, number, 1, 1) == ALLOW, number
@@ -75,13 +76,48 @@ def test_only_connected_local_sockets(machine):
 
 def test_rung_one_keeps_programs_in_their_group(machine):
     assert decide(barriers.build(), kernel.number("setsid")) == ALLOW
-    strict = barriers.build(stay_in_group=True, no_signals=True)
+    strict = barriers.build(same_user=True, no_signals=True)
     for name in ("setsid", "setpgid", "kill", "tgkill", "pidfd_send_signal"):
         assert decide(strict, kernel.number(name)) == EPERM
 
 
+def test_limits_and_priorities_of_others_are_out_of_reach(machine):
+    program = barriers.build()
+    for name in ("prlimit64", "sched_setscheduler", "sched_setparam", "sched_setattr"):
+        assert decide(program, kernel.number(name), 0, 5) == ALLOW
+        assert decide(program, kernel.number(name), 1, 5) == (EPERM if name == "prlimit64" else DONE)
+    for name, own in (("setpriority", 0), ("ioprio_set", 1)):
+        which = {w: decide(program, kernel.number(name), w, 0) for w in (0, 1, 2, 3)}
+        assert {w for w, verdict in which.items() if verdict == ALLOW} == {own}
+        assert decide(program, kernel.number(name), own, 7) == EPERM
+
+
+def test_no_descriptor_signals_another_process(machine):
+    program = barriers.build()
+    assert decide(program, kernel.number("fcntl"), 5, 4) == ALLOW
+    assert {decide(program, kernel.number("fcntl"), 5, c) for c in (8, 10, 15)} == {EPERM}
+    assert {decide(program, kernel.number("ioctl"), 5, c) for c in (0x5412, 0x8901, 0x8902)} == {EPERM}
+
+
+def test_a_program_with_the_callers_uid_leaves_modes_and_times_alone(machine):
+    strict = barriers.build(same_user=True)
+    for name in barriers.METADATA:
+        if (number := kernel.number(name)) is not None:
+            assert decide(barriers.build(), number) == ALLOW
+            assert decide(strict, number) == DONE
+
+
+def test_nothing_is_emptied_where_landlock_is_too_old_to_look(machine):
+    old = barriers.build(no_truncation=True)
+    assert decide(old, kernel.number("truncate")) == EPERM
+    assert decide(old, kernel.number("openat2")) == ENOSYS
+    openat = kernel.number("openat")
+    assert decide(old, openat, 0, 0, 0o1000) == EPERM
+    assert {decide(old, openat, 0, 0, flags) for flags in (0, 0o1001, 0o1002, 0o101)} == {ALLOW}
+
+
 def test_a_filter_fits_the_kernel(machine):
-    assert len(barriers.build(stay_in_group=True, no_signals=True)) // 8 < 4096
+    assert len(barriers.build(same_user=True, no_signals=True)) // 8 < 4096
 
 
 def test_a_tree_is_removed_however_deep_and_locked_it_is(tmp_path):

@@ -89,7 +89,10 @@ class Conversation:
     def _receive(self, size: int, begun: float) -> bytes:
         parts = bytearray()
         while len(parts) < size:
-            self._near.settimeout(max(0.001, self._left_s - (time.monotonic() - begun)))
+            left = self._left_s - (time.monotonic() - begun)
+            if left <= 0:  # one that answers a byte at a time would never wait long
+                raise TimeoutError
+            self._near.settimeout(left)
             got = self._near.recv(min(size - len(parts), 1 << 20))
             if not got:
                 raise EOFError

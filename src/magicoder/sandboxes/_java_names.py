@@ -6,10 +6,12 @@ from dataclasses import dataclass
 
 # Text blocks, strings, characters and comments are passed over; words and braces are what counts.
 _TOKEN = re.compile(
-    r'"""(?:\\.|[^\\])*?"""|"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\'|//[^\n]*|/\*.*?(?:\*/|\Z)'
+    # What is left open reaches to the end: looking for its end again from every character would take for ever.
+    r'"""(?:\\.|[^\\])*?(?:"""|\Z)|"(?:\\.|[^"\\\n])*"?|\'(?:\\.|[^\'\\\n])*\'?|//[^\n]*|/\*.*?(?:\*/|\Z)'
     r"|(?P<word>@?[\w$]+)|(?P<mark>[{}();.,<>\[\]=])",
     re.DOTALL,
 )
+_DEPTH = 32  # of classes in classes: each one's name holds those around it
 _KINDS = frozenset({"class", "interface", "enum", "record"})
 
 
@@ -75,7 +77,7 @@ def _types(source: str) -> list[_Type]:
             modifiers = []
         elif text in _KINDS and opening is None and (not modifiers or modifiers[-1] != "."):
             name = next(tokens, "")
-            if re.fullmatch(r"[^\W\d][\w$]*", name) and all(b is not None for b in blocks):
+            if re.fullmatch(r"[^\W\d][\w$]*", name) and len(blocks) < _DEPTH and all(b is not None for b in blocks):
                 opening = _Type(
                     "$".join([b.name.rpartition("$")[2] for b in blocks if b] + [name]), "public" in modifiers
                 )

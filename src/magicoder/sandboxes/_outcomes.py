@@ -11,7 +11,7 @@ from magicoder.sandboxes._wire import Report
 
 _TOLERANCE: Final = 1e-9
 _INTEGER: Final = re.compile(r"[+-]?[0-9]+\Z")
-_NUMBER: Final = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?\Z")
+_NUMBER: Final = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?\Z")  # one way only: no trying
 
 # How runtimes with a heap of their own say that it is full, before the kernel would.
 _HEAP_IS_FULL: Final = re.compile(

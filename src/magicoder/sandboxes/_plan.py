@@ -19,6 +19,7 @@ _HEAVY: Final = frozenset(
 )
 _MENTIONS_HEAVY: Final = re.compile(rf"\b(?:{'|'.join(sorted(_HEAVY))})\b")
 _GROUPS: Final = 10_000
+_LONG: Final = 1 << 18
 
 
 def tier(source: str, tests: str = "") -> str:
@@ -35,6 +36,8 @@ def tier(source: str, tests: str = "") -> str:
 
 def _imports(text: str) -> set[str]:
     """Return the heavy packages that the program imports, wherever in it the import stands."""
+    if len(text) > _LONG:  # a tree takes hundreds of times as much memory as its text: ours, not the program's
+        return set(_MENTIONS_HEAVY.findall(text))
     try:
         tree = ast.parse(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError):

@@ -192,6 +192,12 @@ def _named(toolchain: Toolchain, files: Sequence[tuple[str, str]]) -> list[tuple
         path = PurePosixPath(name)
         if path.is_absolute() or ".." in path.parts or "\0" in name or str(path) != name or name.startswith("-"):
             raise ValueError(f"{name!r} is no relative name of a file inside the working folder")
+        if name == "." or len(name.encode()) > 1000 or max(len(part.encode()) for part in path.parts) > 255:
+            raise ValueError(f"{name[:200]!r} cannot be the name of a file")
+    folders = {str(folder) for name, _ in named for folder in PurePosixPath(name).parents}
+    both = next((name for name, _ in named if name in folders), "")
+    if both:
+        raise ValueError(f"{both!r} is the name of a file and of a folder with files")
     if len({name for name, _ in named}) < len(named):
         raise ValueError(f"two files of one name among {', '.join(name for name, _ in named)}")
     return named

@@ -159,6 +159,9 @@ def _keep(
     """The inner process: enter the jail, warm up, serve."""
     try:
         kernel.control(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
+        # A handler would let a program that may signal us end the cell: the first process of a namespace gets from
+        # inside what it has handlers for, and nothing else. Programs have Python's again.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
         null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
         for fd in (0, 1, 2):
             os.dup2(null, fd)
@@ -210,7 +213,11 @@ def _enter(
         if kernel.landlock_abi():
             landlock = functools.partial(kernel.landlock_rules, readable, place.writable, root.device_paths())
         barrier = barriers.Filter(
-            barriers.build(stay_in_group=level < 2, no_signals=level < 2 and kernel.landlock_abi() < 6)
+            barriers.build(
+                same_user=level < 2,
+                no_signals=level < 2 and kernel.landlock_abi() < 6,
+                no_truncation=level < 3 and kernel.landlock_abi() < 3,
+            )
         )
     keeper = watch.Keeper(
         control,

@@ -14,6 +14,9 @@ import time
 
 _TICK = os.sysconf("SC_CLK_TCK")
 _PAGE_KB = os.sysconf("SC_PAGE_SIZE") >> 10
+_LOOK_FROM_KB = 32 << 10
+_FREE_FILES, _BUFFER_KB = 16, 416
+"""Descriptors that a process may have at no charge, and what the kernel may hold in the buffers of any other one."""
 
 
 class Processes:
@@ -23,21 +26,58 @@ class Processes:
         """`view` is a descriptor of /proc; `alone`: everything in it but this process is a descendant."""
         self._view = view
         self._alone = alone
+        self._own_kb = 0
+        self._seen: list[int] = []
+        self._reserved_kb = 0
 
     def own(self) -> tuple[int, int]:
         """Return this process's memory: kilobytes resident, megabytes that count towards RLIMIT_DATA."""
         fields = self._read(f"{os.getpid()}/statm").split()
+        self._own_kb = int(fields[0]) * _PAGE_KB
         return int(fields[1]) * _PAGE_KB, (int(fields[5]) * _PAGE_KB >> 10) + 1
 
     def look(self) -> tuple[float, list[int]]:
         """Return the processor seconds used, and the resident kilobytes of each."""
         seconds, sizes = 0.0, []
+        self._seen, self._reserved_kb = [], 0
         for pid in self._descendants():
             with contextlib.suppress(OSError, ValueError, IndexError):
                 fields = self._read(f"{pid}/stat").rpartition(b")")[2].split()
                 seconds += sum(int(ticks) for ticks in fields[11:15]) / _TICK
                 sizes.append(int(fields[21]) * _PAGE_KB)
+                self._seen.append(pid)
+                self._reserved_kb += max(0, (int(fields[20]) >> 10) - self._own_kb - sizes[-1])
         return seconds, sizes
+
+    def hidden_kb(self) -> int:
+        """Return the memory of those that `look` saw which is not resident in any: shared pages, sockets' buffers.
+
+        Shared memory stays where it is when nobody's page table names it any more; it counts as a whole, once.
+        """
+        mapped: dict[bytes, int] = {}
+        resident = buffers = 0
+        for pid in self._seen:
+            with contextlib.suppress(OSError):
+                buffers += max(0, len(self._list(f"{pid}/fd")) - _FREE_FILES) * _BUFFER_KB
+            if self._reserved_kb > _LOOK_FROM_KB:
+                with contextlib.suppress(OSError, ValueError, IndexError):
+                    here, shown = self._shared(pid)
+                    mapped |= here
+                    resident += shown
+        return buffers + max(0, sum(mapped.values()) - resident)
+
+    def _shared(self, pid: int) -> tuple[dict[bytes, int], int]:
+        """Return the sizes of a process's shared memory by what identifies it, and how much of it is resident."""
+        found: dict[bytes, int] = {}
+        for line in self._read(f"{pid}/maps", whole=True).splitlines():
+            if line.endswith(b"/dev/zero (deleted)"):
+                span, _, offset, _, inode, _ = line.split(None, 5)
+                start, _, end = span.partition(b"-")
+                # A part that is not mapped any more may be in use all the same.
+                reach = (int(offset, 16) + int(end, 16) - int(start, 16)) >> 10
+                found[inode] = max(found.get(inode, 0), reach)
+        status = self._read(f"{pid}/status")
+        return found, int(status.partition(b"RssShmem:")[2].split(None, 1)[0])
 
     def kill(self) -> None:
         """Kill every descendant that lives, and those which it makes meanwhile."""
@@ -74,10 +114,14 @@ class Processes:
         finally:
             os.close(fd)
 
-    def _read(self, path: str) -> bytes:
+    def _read(self, path: str, *, whole: bool = False) -> bytes:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC, dir_fd=self._view)
         try:
-            return os.read(fd, 1 << 16)
+            data = part = os.read(fd, 1 << 16)
+            while whole and part and len(data) < 16 << 20:
+                part = os.read(fd, 1 << 16)
+                data += part
+            return data
         finally:
             os.close(fd)
 

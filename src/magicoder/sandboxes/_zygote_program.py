@@ -12,6 +12,7 @@ import _socket
 import _thread
 import atexit
 import builtins
+import errno
 import gc
 import linecache
 import marshal
@@ -38,7 +39,12 @@ CHANNEL_FROM: Final = 700
 """The private descriptors of the runner have numbers from here on."""
 HIGHEST: Final = 4096
 """No descriptor of the keeper, and so of a program's start, has this number or a higher one."""
-_KEEP_BUILTINS: Final = dict(vars(builtins))
+_BUILTINS: Final = vars(builtins)
+_KEEP_BUILTINS: Final = dict(_BUILTINS)
+# Bound here, before a program can replace them where they come from.
+_fstat, _pread, _close = os.fstat, os.pread, os.close
+_settrace, _setprofile = sys.settrace, sys.setprofile
+_MACHINERY: Final = ("unittest", "doctest")
 
 
 class Walls:
@@ -58,7 +64,7 @@ class Walls:
         self.uid = uid
         self._capable = capable
         self._joins = joins
-        self._mortal = mortal
+        self.on_disk = self._mortal = mortal
         self._make = landlock
         self._rules = -1
         self._generation = 0
@@ -85,7 +91,7 @@ class Walls:
             os.setgroups([])
             os.setresgid(self.uid, self.uid, self.uid)
             os.setresuid(self.uid, self.uid, self.uid)
-        elif self._capable:
+        elif self._capable or self._barrier is not None:  # root too, where it is all that there is
             kernel.drop_capabilities()
         if self._mortal:
             kernel.control(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -156,11 +162,11 @@ class Channel:
 
 def read_all(fd: int) -> bytes:
     """Return the whole content of a file in memory, and close it."""
-    size = os.fstat(fd).st_size
-    data = os.pread(fd, size, 0)
+    size = _fstat(fd).st_size
+    data = _pread(fd, size, 0)
     while len(data) < size:
-        data += os.pread(fd, size - len(data), len(data))
-    os.close(fd)
+        data += _pread(fd, size - len(data), len(data))
+    _close(fd)
     return data
 
 
@@ -178,7 +184,8 @@ def become(order: dict[str, Any], fds: dict[str, int], walls: Walls, work: str, 
         channel = Channel(_arrange(order, fds))
         os.chdir(work)
         walls.enter(order["limits"])
-        _write_files(plan["files"], blobs)
+        os.closerange(3, CHANNEL_FROM)
+        problem = _write_files(plan["files"], blobs, on_disk=walls.on_disk)
         if plan["environment"]:
             os.environ.update(plan["environment"])
     except BaseException as e:
@@ -188,6 +195,9 @@ def become(order: dict[str, Any], fds: dict[str, int], walls: Walls, work: str, 
             os.write(fds["channel"], b"!" + f"{type(e).__name__}: {e}".encode()[:500])
         _exit(120)
     channel.say(b"G")
+    if problem:
+        channel.say(problem)
+        _exit(1)
     try:
         if plan["argv"]:
             _execute(plan["argv"], channel)
@@ -224,22 +234,36 @@ def _arrange(order: dict[str, Any], fds: dict[str, int]) -> int:
     if talk >= 0:
         os.dup2(talk, CHANNEL_FROM + 1, inheritable=False)
     keep_talk = talk >= 0 and not order["serve"]
-    # What is left below are the keeper's own: the walls need some of them; `_write_files` closes them all.
+    # What is left below are the keeper's own: the walls need some of them; `become` closes them then.
     os.closerange(CHANNEL_FROM + (2 if keep_talk else 1), HIGHEST)
     return CHANNEL_FROM
 
 
-def _write_files(files: list[tuple[str, int]], blobs: list[bytes]) -> None:
-    """Write the program's files, with the program's own rights."""
-    os.closerange(3, CHANNEL_FROM)
-    for (name, _), data in zip(files, blobs, strict=False):
-        if "/" in name:
-            os.makedirs(os.path.dirname(name), exist_ok=True)
-        fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o755)
-        view = memoryview(data)
-        while view:
-            view = view[os.write(fd, view) :]
-        os.close(fd)
+def _write_files(files: list[tuple[str, int]], blobs: list[bytes], *, on_disk: bool) -> bytes:
+    """Write the program's files, with the program's own rights. Returns the word for what is wrong with them, or b"".
+
+    Names that cannot be and more than /tmp holds are the program's own fault; a full disk is not.
+
+    Raises:
+        OSError: it is the machine's fault.
+    """
+    try:
+        for (name, _), data in zip(files, blobs, strict=False):
+            if "/" in name:
+                os.makedirs(os.path.dirname(name), exist_ok=True)
+            fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o755)
+            view = memoryview(data)
+            while view:
+                view = view[os.write(fd, view) :]
+            os.close(fd)
+    except (OSError, ValueError) as e:
+        code = e.errno if isinstance(e, OSError) else errno.EINVAL
+        full = code == errno.EFBIG or (code == errno.ENOSPC and not on_disk)
+        if not full and code not in (errno.EINVAL, errno.EEXIST, errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG):
+            raise
+        text = f"its files do not fit into /tmp: {e}" if full else f"its files cannot be written: {e}"
+        return (b"Ememory\0" if full else b"Eexception\0") + text.encode("utf-8", "replace")[:2000]
+    return b""
 
 
 def _execute(argv: list[str], channel: Channel) -> None:
@@ -270,6 +294,7 @@ def _run(
     space["__file__"] = MAIN
     sys.modules["__main__"] = module
     code, main, process = 0, os.getpid(), os.getpid
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     gc.enable()
     try:
         program = source.decode("utf-8", "surrogatepass")
@@ -277,9 +302,8 @@ def _run(
         if process() != main:
             _finish(0)  # a fork of the program that ran to its end: only the program itself is tested
         if tests:
+            _set_right(space)
             text = channel.tests().decode("utf-8", "surrogatepass")
-            vars(builtins).update(_KEEP_BUILTINS)
-            space["__builtins__"] = builtins
             _perform(text, TESTS, space, careful=suspicious(program))
         elif talk >= 0 and answer is not None:
             _converse(space, plan["entry_point"], talk, answer)
@@ -297,6 +321,20 @@ def _run(
         code = 1
         _report(e, channel if process() == main else None)
     _finish(code)
+
+
+def _set_right(space: dict[str, Any]) -> None:
+    """Undo, before tests, what would make them say anything: tracers that jump over them, replaced builtins, patches.
+
+    Tests import test machinery anew, so that what a program did to it was done to a copy that nobody uses.
+    """
+    _settrace(None)
+    _setprofile(None)
+    _BUILTINS.update(_KEEP_BUILTINS)
+    space["__builtins__"] = builtins
+    for name in list(sys.modules):
+        if name.partition(".")[0] in _MACHINERY:
+            del sys.modules[name]
 
 
 def _perform(text: str, name: str, space: dict[str, Any], *, careful: bool = False) -> None:

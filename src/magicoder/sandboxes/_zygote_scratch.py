@@ -15,7 +15,7 @@ import stat
 from magicoder.sandboxes import _kernel as kernel
 
 _FLAGS = kernel.MS_NOSUID | kernel.MS_NODEV
-_DEPTH, _ENTRIES = 32, 20_000
+_DEPTH, _ENTRIES, _NAMES = 32, 65_536, 128 << 10
 
 
 class Mounted:
@@ -158,34 +158,39 @@ def gather(work: str, patterns: list[str], limit: int, owners: frozenset[int]) -
     Only plain files of the program's own, reached without any link.
 
     Raises:
-        OverflowError: more than `limit` bytes.
+        OverflowError: more than `limit` bytes, or more files or longer names than a report holds.
         OSError: something cannot be read.
     """
     wanted = re.compile("|".join(f"(?:{_translate(p)})" for p in patterns) or r"(?!)")
     target = os.memfd_create("collected", os.MFD_CLOEXEC)
-    opened = _files(work, wanted)
     found: list[tuple[str, int]] = []
     total = 0
     try:
-        for name, fd in opened:
-            about = os.fstat(fd)
-            if not stat.S_ISREG(about.st_mode) or about.st_uid not in owners:
+        for name in _files(work, wanted):
+            # All processes of the program are dead: no folder on the way becomes a link by now.
+            try:
+                fd = os.open(f"{work}/{name}", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+            except OSError:
                 continue
-            total += about.st_size
-            if total > limit:
-                raise OverflowError
-            _copy(fd, target, about.st_size)
-            found.append((name, about.st_size))
+            try:
+                about = os.fstat(fd)
+                if not stat.S_ISREG(about.st_mode) or about.st_uid not in owners:
+                    continue
+                total += about.st_size
+                if total > limit:
+                    raise OverflowError
+                _copy(fd, target, about.st_size)
+                found.append((name, about.st_size))
+            finally:
+                os.close(fd)
     except BaseException:
         os.close(target)
         raise
-    finally:
-        for _, fd in opened:
-            os.close(fd)
     return target, found
 
 
 def _copy(source: int, target: int, size: int) -> None:
+    """Copy a file whole. Raises OSError; half a file is never taken for one."""
     at = 0
     while at < size:
         sent = os.sendfile(target, source, at, size - at)
@@ -194,30 +199,28 @@ def _copy(source: int, target: int, size: int) -> None:
         at += sent
 
 
-def _files(work: str, wanted: re.Pattern[str]) -> list[tuple[str, int]]:
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
-    opened: list[tuple[str, int]] = []
-    left = [("", os.open(work, flags | os.O_DIRECTORY), 0)]
-    seen = 0
+def _files(work: str, wanted: re.Pattern[str]) -> list[str]:
+    """The names of files to collect, in order. Holds no descriptors: there may be more folders than one may open."""
+    names: list[str] = []
+    left = [("", 0)]
+    seen = said = 0
     while left:
-        prefix, at, depth = left.pop()
-        try:
-            with os.scandir(at) as found:
-                entries = sorted(
-                    (e.name, e.is_dir(follow_symlinks=False), e.is_file(follow_symlinks=False)) for e in found
-                )
-            for name, is_folder, is_file in entries:
+        prefix, depth = left.pop()
+        with contextlib.suppress(OSError), os.scandir(f"{work}/{prefix}") as entries:
+            for entry in entries:
                 seen += 1
-                path = prefix + name
-                if is_folder and depth < _DEPTH and seen < _ENTRIES:
-                    with contextlib.suppress(OSError):
-                        left.append((f"{path}/", os.open(name, flags | os.O_DIRECTORY, dir_fd=at), depth + 1))
-                elif is_file and wanted.fullmatch(path) and len(opened) < 512:
-                    with contextlib.suppress(OSError):
-                        opened.append((path, os.open(name, flags, dir_fd=at)))
-        finally:
-            os.close(at)
-    return sorted(opened)
+                if seen > _ENTRIES:
+                    raise OverflowError
+                path = prefix + entry.name
+                if entry.is_dir(follow_symlinks=False):
+                    if depth < _DEPTH:
+                        left.append((f"{path}/", depth + 1))
+                elif entry.is_file(follow_symlinks=False) and wanted.fullmatch(path):
+                    names.append(path)
+                    said += 6 * len(path) + 32  # as it is written in a report, which is one message
+                    if said > _NAMES:
+                        raise OverflowError
+    return sorted(names)
 
 
 def _translate(pattern: str) -> str:

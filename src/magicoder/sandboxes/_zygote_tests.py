@@ -11,6 +11,7 @@ import types
 from collections.abc import Callable
 from typing import Any, Final
 
+_AST: Final = dict(vars(ast))  # before a program can replace any of it
 _NAME: Final = "__compare__"
 _SUSPECT: Final = ("__eq", "__ne", "type(", "setattr", "exec(", "eval(", "mock")
 _PLAIN: Final = (bool, int, float, complex, str, bytes, list, tuple, dict, set, frozenset, type(None))
@@ -29,6 +30,7 @@ def guarded(text: str, name: str, space: dict[str, Any], program: str) -> types.
     """
     from unittest import mock  # has an object that equals everything
 
+    vars(ast).update(_AST)
     tree = _Guard().visit(ast.parse(text, name))
     theirs = (program, "<string>") if "ANY" in text else (program, "<string>", mock.__file__)
     space[_NAME] = _comparison(theirs)
@@ -36,6 +38,8 @@ def guarded(text: str, name: str, space: dict[str, Any], program: str) -> types.
 
 
 class _Guard(ast.NodeTransformer):
+    visit, generic_visit = ast.NodeTransformer.visit, ast.NodeTransformer.generic_visit  # not what becomes of theirs
+
     def visit_Compare(self, node: ast.Compare) -> ast.AST:
         self.generic_visit(node)
         if len(node.ops) != 1 or not isinstance(node.ops[0], (ast.Eq, ast.NotEq)):

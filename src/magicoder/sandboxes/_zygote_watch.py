@@ -29,6 +29,7 @@ _FIONREAD: Final = 0x541B
 _READ: Final = select.POLLIN | select.POLLHUP | select.POLLERR
 _CHUNK: Final = 1 << 20
 KINDS: Final = ("assert", "exception", "syntax", "exit", "memory")
+_WORDS: Final = 1024
 _SHORTEST_S: Final = 0.004
 _LOOK_EVERY_S: Final = 0.02
 """Between two looks at the memory of processes, where no control group watches it."""
@@ -101,8 +102,11 @@ class Line:
         self.error_size = 0
 
     def hear(self) -> bool:
-        """Take the words that are there; False when the other side has hung up."""
-        while True:
+        """Take the words that are there; False when the other side has hung up.
+
+        No more at a time than a line can hold, or a program that never stops talking would keep us from its limits.
+        """
+        for _ in range(_WORDS):
             try:
                 size = self.near.recv_into(self._heard, 0, socket.MSG_DONTWAIT)
             except BlockingIOError:
@@ -112,6 +116,7 @@ class Line:
             if not size:
                 return False
             self._take(size)
+        return True
 
     def _take(self, size: int) -> None:
         word = bytes(self._heard[:1])
@@ -192,7 +197,7 @@ class Usage:
         if self._view is None:
             return 0.0
         _, sizes = self._view.look()
-        now = sum(max(0, kb - self._base_kb) for kb in sizes) / 1024
+        now = (sum(max(0, kb - self._base_kb) for kb in sizes) + self._view.hidden_kb()) / 1024
         self.peak_mb = max(self.peak_mb, now)
         return float(now)
 
