@@ -123,6 +123,14 @@ def test_failed_asserts_of_javascript_and_go_are_failures(shared_data: Path, run
         assert verdict.outcome in (Outcome.EXCEPTION, Outcome.WRONG_ANSWER, Outcome.TOOLCHAIN_MISSING)
 
 
+def test_python_that_ends_before_its_tests_has_not_passed(shared_data: Path, runner: Runner) -> None:
+    suite = HumanEvalX().suite(str(shared_data), only="python")
+    task = suite.tasks[0]
+    code = suite.problems[task.id].given + "    return True\nimport os\nos._exit(0)\n"
+    (verdict,) = judged(runner, suite, [(task, code, "solution")])
+    assert verdict.outcome is Outcome.EXITED_EARLY
+
+
 def test_the_average_over_languages_is_weighted_by_problems(shared_data: Path) -> None:
     suite, tasks = split(shared_data, "java")
     one = next(iter(tasks.values()))

@@ -253,7 +253,7 @@ def _after_prompt(code: str, wanted: Wanted) -> Iterator[str]:
         yield prompt.rstrip()[:-1] + code.lstrip()
     if prompt and not prompt.endswith("\n") and not code.startswith("\n"):
         prompt += "\n"
-    if wanted.language == "python" and code.strip() and code.lstrip("\n")[0] not in " \t":
+    if wanted.language == "python" and re.match(r"\n*(?!def |class |import |from |async |@)\S", code):
         first, _, others = code.lstrip("\n").partition("\n")
         if all(line[0] in " \t" for line in others.split("\n") if line):
             yield f"{prompt}    {first}\n{others}"  # only the beginning of the answer was stripped
