@@ -27,7 +27,7 @@ CODEC: Final = Path(_values_inside.__file__).read_text(encoding="utf-8")
 _KEPT_COMPILATIONS: Final = 8
 _KEPT_BYTES: Final = 64 << 20
 _JUDGE_CPU_S: Final = 30.0
-_JUDGE_MEMORY: Final = 8 << 30
+_JUDGE_MEMORY: Final = 3 << 30  # what the largest answer takes, and room: `list(range(10**9))` is 36 GB of ours
 
 
 class Talks(Protocol):
