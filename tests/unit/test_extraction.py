@@ -9,6 +9,7 @@ import pytest
 
 from magicoder import languages
 from magicoder.benchmarks import _programs
+from magicoder.benchmarks.humaneval_x import HumanEvalX
 from magicoder.benchmarks.multipl_e import LANGUAGES
 from magicoder.text.extraction import Wanted, continued, entry_point_of, extract, is_open
 from magicoder.text.syntax import parses
@@ -363,3 +364,47 @@ def test_real_chat_answers_give_programs_that_parse(shared_data: Path, short: st
         "ts": ["HumanEval_107_even_odd_palindrome"],  # methods without a class
     }
     assert sorted(bad) == broken.get(short, [])
+
+
+def wrappings(given: str, rest: str, fence: str, unfinished: str) -> dict[str, str]:
+    """Return what models make of the right program `given + rest`, by a name for each habit."""
+    whole = given + rest
+    head = "Sure, here is the function:\n\n"
+    tail = "\n\nIt walks over the input once, so it's linear.\nLet me know if you need more!"
+    return {
+        "a fence": f"{head}```{fence}\n{whole}```{tail}",
+        "a fence without a name": f"```\n{whole}\n```",
+        "code alone": whole,
+        "prose without fences": f"{head}{whole}{tail}",
+        "the body in a fence": f"{head}```{fence}\n{rest}```{tail}",
+        "the body alone": rest,
+        "a fence that stays open": f"{head}```{fence}\n{whole}",
+        "the question first": f"The task:\n```{fence}\n{given}\n```\nThe answer:\n```{fence}\n{whole}```{tail}",
+        "output behind it": f"```{fence}\n{whole}```\nOutput:\n```\n[1, 2]\nTrue\n```\n```text\nfoo\n```",
+        "a tail that is cut": f"```{fence}\n{whole}\n{unfinished}",
+    }
+
+
+@pytest.mark.parametrize(
+    ("short", "unfinished"),
+    [
+        ("cpp", "int helper(int x) {\n  return (x +"),
+        ("go", "func helper(x int) int {\n  return (x"),
+        ("java", "class Helper {\n  int f(int x) { return (x"),
+        ("js", "const helper = (x) => {\n  return (x +"),
+        ("python", "def helper(x):\n    return (x +"),
+        ("rust", "fn helper(x: i64) -> i64 {\n  (x"),
+    ],
+)
+def test_a_right_program_is_found_however_it_is_wrapped(shared_data: Path, short: str, unfinished: str) -> None:
+    suite = HumanEvalX().suite(str(shared_data), only=short)
+    lost = []
+    for task in suite.tasks[::12]:
+        language = languages.get(task.language)
+        given = suite.problems[task.id].given
+        rest = "".join(task.reference.split()).rstrip("}")
+        for habit, answer in wrappings(given, task.reference, language.fences[0], unfinished).items():
+            code = suite.program_text(task, answer, "chat").code
+            if rest not in "".join(code.split()) or not parses(code, language):
+                lost.append((task.id, habit))
+    assert lost == []

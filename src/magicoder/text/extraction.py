@@ -78,12 +78,16 @@ def extract(answer: str, wanted: Wanted) -> Extracted:
     tried += [(candidate, None) for candidate in rest]
     tried += [(cut, None) for candidate in rest if (cut := _cut_back(candidate, wanted))]
     second: Extracted | None = None
+    left_open: Extracted | None = None
     for candidate, head in tried:
-        found, good = _finished(candidate, wanted, head)
-        if good:
+        found, state = _finished(candidate, wanted, head)
+        if state == _CLOSED:
             return _noted(found, thought)
+        left_open = left_open or (found if state == _OPEN else None)
         if second is None and candidate in candidates and _defines(found.code, wanted):
             second = found
+    if left_open is not None:
+        return _noted(left_open, thought)
     if second is None and (other := _of_another_name(candidates, wanted)):
         return _noted(other, thought)
     if second is None and (rest or candidates):
@@ -274,25 +278,39 @@ def _cut_back(candidate: _Candidate, wanted: Wanted) -> _Candidate | None:
 # ---- finishing
 
 
-def _finished(candidate: _Candidate, wanted: Wanted, given: Outline | None) -> tuple[Extracted, bool]:
-    """Return a candidate completed and trimmed, and whether it parses and defines the function."""
+_CLOSED: Final = "closed"
+_OPEN: Final = "open"
+_BROKEN: Final = "broken"
+
+
+def _finished(candidate: _Candidate, wanted: Wanted, given: Outline | None) -> tuple[Extracted, str]:
+    """Return a candidate completed and trimmed, and how it is.
+
+    `closed`: it parses and defines the function; `open`: it does with the braces that tests or nobody will add, after
+    all that needs none has been tried; else `broken`.
+    """
     text, notes = candidate.text, [candidate.note]
     if wanted.grammar is None:
         text = _with_lines_above(text, wanted)
-        return Extracted(code=text, rule=candidate.rule, note=candidate.note), _names_entry(candidate.text, wanted)
+        state = _CLOSED if _names_entry(candidate.text, wanted) else _BROKEN
+        return Extracted(code=text, rule=candidate.rule, note=candidate.note), state
     if not wanted.entry_point:
-        return Extracted(code=text, rule=candidate.rule, note=candidate.note), _works(text, wanted)
+        state = _CLOSED if _works(text, wanted) else _BROKEN
+        return Extracted(code=text, rule=candidate.rule, note=candidate.note), state
     if wanted.language == "php" and not text.lstrip().startswith(("<", "#!")):
         text = f"<?php\n{text}"
     laid_out = outline(text, wanted.grammar, wanted.entry_point)
-    good = laid_out.entry is not None and any(_works(text + closer, wanted) for closer in _CLOSERS[:3])
+    state = _BROKEN
+    if laid_out.entry is not None:
+        works = next((closer for closer in _CLOSERS[:3] if _works(text + closer, wanted)), None)
+        state = _BROKEN if works is None else _OPEN if works else _CLOSED
     if laid_out.entry is not None and _is_sound(laid_out):
         text, dropped = _trimmed(laid_out, wanted)
         notes.append(dropped)
         if given is not None:
             text, added = _completed(outline(text, wanted.grammar, wanted.entry_point), given, wanted)
             notes.append(added)
-    return Extracted(code=text, rule=candidate.rule, note="; ".join(n for n in notes if n)), good
+    return Extracted(code=text, rule=candidate.rule, note="; ".join(n for n in notes if n)), state
 
 
 def _is_sound(laid_out: Outline) -> bool:
