@@ -272,7 +272,9 @@ def killed(_: argparse.Namespace, folder: Path) -> None:
         seconds = time.perf_counter() - begun
     left = [pid for pid in family if Path(f"/proc/{pid}").exists()]
     groups = (
-        [str(path) for path in Path("/sys/fs/cgroup").rglob("magicoder*")] if Path("/sys/fs/cgroup").exists() else []
+        [str(p) for p in Path("/sys/fs/cgroup").rglob("magicoder*") if p.name.rpartition("-")[2] in map(str, family)]
+        if Path("/sys/fs/cgroup").exists()
+        else []
     )
     print(f"killed    {len(family)} processes, {len(left)} left after {seconds:.2f} s; control groups left: {groups}")
 
