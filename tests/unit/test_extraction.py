@@ -274,6 +274,35 @@ def test_an_import_that_the_tests_repeat_is_cut() -> None:
     assert found.code == "function add(a, b) { return a + b; }\n"
 
 
+def test_a_second_class_with_a_start_of_its_own_is_cut() -> None:
+    wanted = _programs.wanted("java", "add", JAVA_PROMPT, JAVA_TESTS)
+    start = "class Start {\n    public static void main(String[] a) { System.exit(0); }\n}\n"
+    helper = "class Helper {\n    static long one() { return 1; }\n}\n"
+    found = extract(f"```java\n{start}{JAVA_PROMPT}        return a + b;\n    }}\n}}\n{helper}```", wanted)
+    assert "Start" not in found.code
+    assert "Helper" in found.code
+
+
+def test_tests_that_the_model_wrote_do_not_run_beside_those_that_decide() -> None:
+    go = _programs.wanted("go", "f", "package f_test\n\nfunc f(x int) int {\n", "func TestF(t *testing.T) {\n}\n")
+    own = "func TestOwn(t *testing.T) {\n}\n\nfunc ExampleF() {\n}\n\nfunc Testify() {\n}\n"
+    found = extract(f"```go\npackage f_test\n\nfunc f(x int) int {{\n\treturn x\n}}\n\n{own}```", go)
+    assert "TestOwn" not in found.code
+    assert "ExampleF" not in found.code
+    assert "Testify" in found.code
+    rust = _programs.wanted("rust", "f", "fn f(x: i64) -> i64 {\n", "#[cfg(test)]\nmod tests {\n}\n")
+    answer = "```rust\nfn f(x: i64) -> i64 {\n    x\n}\n\n#[cfg(test)]\nmod tests {\n}\n```"
+    assert extract(answer, rust).code.strip() == "fn f(x: i64) -> i64 {\n    x\n}"
+
+
+def test_a_union_of_the_prompt_is_put_back_whole_and_once() -> None:
+    prompt = "union U {\n    long a;\n    bool b;\n};\nU f(long x) {\n"
+    wanted = _programs.wanted("cpp", "f", prompt, "}\nint main() {}\n")
+    lone = extract("```cpp\nU f(long x) {\n    return U();\n}\n```", wanted).code
+    assert lone == "union U {\n    long a;\n    bool b;\n};\nU f(long x) {\n    return U();\n}\n"
+    assert extract(f"```cpp\n{lone}```", wanted).code == lone
+
+
 # ---- raw completions
 
 

@@ -26,7 +26,7 @@ from typing import Final, NamedTuple
 from magicoder.records import Extracted
 from magicoder.text.codeblocks import CodeBlock, code_blocks
 from magicoder.text.declarations import Grammar, decode
-from magicoder.text.outline import DEFINITION, IMPORT, Item, Outline, outline, without
+from magicoder.text.outline import DEFINITION, IMPORT, Item, Outline, members, outline, without
 from magicoder.text.programs import code_of, parsed
 
 _CLOSERS: Final = ("", "\n}", "\n}\n}", "\nend", "\n    pass")
@@ -34,6 +34,8 @@ _CLOSERS: Final = ("", "\n}", "\n}\n}", "\nend", "\n    pass")
 _PRINTS = re.compile(r"^(?:print|puts|console\.\w+|echo|printf|System\.out\.\w+|println!|fmt\.Print\w*|var_dump|p)\b")
 _GUARD = re.compile(r"__name__.{0,8}__main__|BASH_SOURCE|require\.main\b|\$PROGRAM_NAME\b|__FILE__ == \$0")
 _TEST_CALL = re.compile(r"^(?:unittest\.main|doctest\.testmod|import doctest)\b")
+_GO_TEST = re.compile(r"(?:Test|Example|Benchmark|Fuzz)(?![a-z])")
+"""What `go test` runs beside the tests that decide."""
 _NAMES_FUNCTION = re.compile(
     r"^[ \t]*(?:(?:public|private|static|local|async|export|pub|override|inline)\s+)*"
     r"(?:function|func|fn|def|sub|\(define \(?)\s*(\w+)",
@@ -346,6 +348,10 @@ def _in_the_way(laid_out: Outline, item: Item, wanted: Wanted, defined: set[str]
     assert entry is not None
     if item.names & wanted.taken:
         return f"what the tests bring ({', '.join(sorted(item.names & wanted.taken))})"
+    if laid_out.container is not None and item != laid_out.container and _brings(laid_out, item, wanted):
+        return "a class with a start of its own"
+    if wanted.language == "go" and any(map(_GO_TEST.match, item.names)):
+        return "tests of its own"
     text = laid_out.text(item)
     if item.role not in (IMPORT, DEFINITION) and _GUARD.search(text):
         return "the main guard"
@@ -366,6 +372,11 @@ def _in_the_way(laid_out: Outline, item: Item, wanted: Wanted, defined: set[str]
         or (re.match(r"(\w+)\s*\(", text) and words & defined)
     )
     return "examples" if is_example else ""
+
+
+def _brings(laid_out: Outline, item: Item, wanted: Wanted) -> bool:
+    """Whether a class beside the one with the function has a member that the tests have too, such as `Main`."""
+    return item in laid_out.items and any(member.names & wanted.taken for member in members(laid_out, item))
 
 
 def _completed(laid_out: Outline, given: Outline, wanted: Wanted) -> tuple[str, str]:

@@ -27,7 +27,8 @@ _DEFINITIONS: Final = frozenset(
     (
         *("function_definition", "function_declaration", "generator_function_declaration", "function_item"),
         *("method_declaration", "method_definition", "local_function_statement", "constructor_declaration"),
-        *("class_definition", "class_declaration", "class_specifier", "struct_specifier", "struct_declaration"),
+        *("class_definition", "class_declaration", "class_specifier", "struct_specifier", "union_specifier"),
+        *("struct_declaration",),
         *("interface_declaration", "enum_declaration", "enum_specifier", "record_declaration", "trait_declaration"),
         *("struct_item", "enum_item", "trait_item", "impl_item", "mod_item", "type_item", "const_item", "static_item"),
         *("macro_definition", "type_declaration", "type_alias_declaration", "type_definition", "alias_declaration"),
@@ -46,7 +47,7 @@ _WRAPPERS: Final = frozenset(
 )
 _FUNCTION_VALUES: Final = frozenset(("arrow_function", "function_expression", "function", "lambda", "class"))
 _NAMED_PARTS: Final = frozenset(("variable_declarator", "type_spec", "var_spec", "const_spec", "init_declarator"))
-_NOT_CODE: Final = frozenset(("php_tag", "text_interpolation", "text", ";", "php_end_tag", "hash_bang_line"))
+_NOT_CODE: Final = frozenset(("php_tag", "text_interpolation", "text", "php_end_tag", "hash_bang_line"))
 _WORDS: Final = frozenset(
     (
         *("identifier", "simple_identifier", "property_identifier", "field_identifier", "type_identifier", "word"),
@@ -109,10 +110,10 @@ def outline(text: str, language: Grammar, entry_point: str = "") -> Outline:
         return Outline(data, items, items, entry, None, not root.has_error)
     for item in reversed(items):
         body = _unwrapped(item.node).child_by_field_name("body") if language.member_context[0] else None
-        members = tuple(_items(body, data)) if body is not None else ()
-        entry = _named(members, entry_point)
+        inside = tuple(_items(body, data)) if body is not None else ()
+        entry = _named(inside, entry_point)
         if entry is not None:
-            return Outline(data, items, members, entry, item, not root.has_error)
+            return Outline(data, items, inside, entry, item, not root.has_error)
     return Outline(data, items, items, None, None, not root.has_error)
 
 
@@ -130,9 +131,39 @@ def without(laid_out: Outline, drop: list[Item]) -> str:
     return decode(data)
 
 
+def members(laid_out: Outline, item: Item) -> tuple[Item, ...]:
+    """Return what stands in the body of a class."""
+    body = _unwrapped(item.node).child_by_field_name("body")
+    return tuple(_items(body, laid_out.data)) if body is not None else ()
+
+
 def _items(parent: ts.Node, data: bytes) -> Iterator[Item]:
+    """Yield the items of a level; attributes before one and the semicolon behind it are parts of it."""
+    waiting: Item | None = None
+    attributes = -1
+    for item in _bare_items(parent, data):
+        if item.node.type == ";":
+            waiting = waiting._replace(end=item.end) if waiting is not None else None
+        elif item.node.type == "attribute_item":
+            attributes = item.start if attributes < 0 else attributes
+        else:
+            if waiting is not None:
+                yield waiting
+            start = item.start if attributes < 0 else attributes
+            waiting = item._replace(start=start, begin=min(start, item.begin))
+            attributes = -1
+    if waiting is not None:
+        yield waiting
+
+
+def _bare_items(parent: ts.Node, data: bytes) -> Iterator[Item]:
     comments = -1
     for node in parent.children:
+        if node.type == ";":
+            yield Item(
+                STATEMENT, frozenset(), node.start_byte, node.start_byte, node.end_byte, binding=False, node=node
+            )
+            continue
         if "comment" in node.type:
             above = data.rfind(b"\n", 0, node.start_byte) + 1
             trailing = bool(data[above : node.start_byte].strip())
