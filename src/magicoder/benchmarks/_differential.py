@@ -133,6 +133,7 @@ class Differential:
 
     answers     a digest of that file, so that verdicts hang on what it says and not on where it lies
     first, last     which of the tests
+    rule        how answers are compared, see `_evalplus_oracles`
     """
 
     benchmark: str
@@ -141,6 +142,7 @@ class Differential:
     answers: str
     first: int
     last: int
+    rule: str
     atol: float
     strict: bool
     least_cpu_s: float
@@ -176,7 +178,6 @@ class Differential:
             test, size = test + count, min(4 * size, _LAST_BATCH)
 
     def _look(self, call: Callable[..., Any], known: Answers, first: int, differing: Sequence[int]) -> None:
-        rule = oracles.rule(self.benchmark, self.function)
         at, size = 0, 8
         while at < len(differing):
             some = differing[at : at + size]
@@ -186,7 +187,9 @@ class Differential:
             for i, answer in zip(some, answers, strict=True):
                 test = first + i
                 expected, arguments = known.expected(test), known.inputs[test]
-                if not oracles.right(rule, answer, expected, arguments, self._atol(known, test), strict=self.strict):
+                if not oracles.right(
+                    self.rule, answer, expected, arguments, self._atol(known, test), strict=self.strict
+                ):
                     raise AssertionError(self._shown(test, arguments, answer, expected))
             if decided is not None:
                 raise AssertionError(f"test {first + decided - self.first}: another text than expected")

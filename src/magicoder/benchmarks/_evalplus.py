@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from magicoder.benchmarks import _differential, _files, _python_answers
-from magicoder.benchmarks._evalplus_oracles import PROFILES
+from magicoder.benchmarks import _evalplus_oracles as _oracles
 from magicoder.errors import BenchmarkError
 from magicoder.fingerprint import digest, digest_bytes
 from magicoder.protocols import Runner
@@ -54,7 +54,7 @@ class _Prepared:
 class EvalPlus:
     """A `Suite` over the tasks of one of the two benchmarks."""
 
-    profiles = PROFILES
+    profiles = _oracles.PROFILES
     scores = ("base", "plus")
 
     def __init__(self, name: str, version: str, tasks: Sequence[Task], rows: Sequence[_files.Row]) -> None:
@@ -111,6 +111,9 @@ class EvalPlus:
         text = _differential.with_questions(code)
         # Mbpp/793 has no added inputs: its plus is its base.
         plus = (tests.base, len(prepared.seconds)) if len(prepared.seconds) > tests.base else (0, tests.base)
+        rule, least_cpu_s = _oracles.rule(self.name, task.entry_point), _LEAST_CPU_S
+        if profile == _oracles.OLD:
+            rule, least_cpu_s = "equal" if rule == "set" else rule, 1.0
         found = []
         for name, (first, last) in zip(self.scores, ((0, tests.base), plus), strict=True):
             judge = _differential.Differential(
@@ -120,12 +123,13 @@ class EvalPlus:
                 answers=prepared.answers,
                 first=first,
                 last=last,
+                rule=rule,
                 atol=tests.atol,
                 strict=profile == "strict",
-                least_cpu_s=_LEAST_CPU_S,
+                least_cpu_s=least_cpu_s,
                 place=str(prepared.place),
             )
-            most = sum(max(_LEAST_CPU_S, 4 * s) for s in prepared.seconds[first:last])
+            most = sum(max(least_cpu_s, 4 * s) for s in prepared.seconds[first:last])
             limits = Limits(cpu_s=min(_MOST_CPU_S, most) + 1, memory_mb=_LIMITS.memory_mb, output_kb=_LIMITS.output_kb)
             program = Program(language="python", files=(("", text),), judge=judge, group=task.id, limits=limits)
             found.append((name, program))
