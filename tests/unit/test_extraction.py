@@ -285,7 +285,8 @@ def test_a_second_class_with_a_start_of_its_own_is_cut() -> None:
 
 def test_tests_that_the_model_wrote_do_not_run_beside_those_that_decide() -> None:
     go = _programs.wanted("go", "f", "package f_test\n\nfunc f(x int) int {\n", "func TestF(t *testing.T) {\n}\n")
-    own = "func TestOwn(t *testing.T) {\n}\n\nfunc ExampleF() {\n}\n\nfunc Testify() {\n}\n"
+    own = "func TestOwn(t *testing.T) {\n}\n\nfunc ExampleF() {\n}\n\nfunc main() {\n\tTestOwn(nil)\n}\n\n"
+    own += "func Testify() {\n}\n"
     found = extract(f"```go\npackage f_test\n\nfunc f(x int) int {{\n\treturn x\n}}\n\n{own}```", go)
     assert "TestOwn" not in found.code
     assert "ExampleF" not in found.code

@@ -34,8 +34,8 @@ _CLOSERS: Final = ("", "\n}", "\n}\n}", "\nend", "\n    pass")
 _PRINTS = re.compile(r"^(?:print|puts|console\.\w+|echo|printf|System\.out\.\w+|println!|fmt\.Print\w*|var_dump|p)\b")
 _GUARD = re.compile(r"__name__.{0,8}__main__|BASH_SOURCE|require\.main\b|\$PROGRAM_NAME\b|__FILE__ == \$0")
 _TEST_CALL = re.compile(r"^(?:unittest\.main|doctest\.testmod|import doctest)\b")
-_GO_TEST = re.compile(r"(?:Test|Example|Benchmark|Fuzz)(?![a-z])")
-"""What `go test` runs beside the tests that decide."""
+_GO_TEST = re.compile(r"(?:Test|Example|Benchmark|Fuzz)(?![a-z])|main$")
+"""What `go test` runs beside the tests that decide, and what calls that."""
 _NAMES_FUNCTION = re.compile(
     r"^[ \t]*(?:(?:public|private|static|local|async|export|pub|override|inline)\s+)*"
     r"(?:function|func|fn|def|sub|\(define \(?)\s*(\w+)",
