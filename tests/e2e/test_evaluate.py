@@ -52,7 +52,7 @@ def test_verdicts_are_the_published_ones(magicoder: Command, shared_data: Path, 
     assert [row["benchmark"] for row in json.loads(again.stdout)] == ["humaneval_plus", "mbpp_plus"]
     assert (tmp_path / "out" / "mbpp_plus" / "results.json").read_bytes() == before
 
-    arguments = ("evaluate", "mbpp+", *arguments[3:7], "--profile", "evalplus", "--out", "newer", "--no-self-check")
+    arguments = ("evaluate", "mbpp+", *arguments[3:8], "--profile", "evalplus", "--out", "newer", "--no-self-check")
     newer = magicoder(*arguments)
     assert newer.returncode == 0, newer.stderr
     changed = json.loads((tmp_path / "newer" / "eval_results.json").read_bytes())["eval"]["Mbpp/2"]
