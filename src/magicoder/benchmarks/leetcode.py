@@ -2,6 +2,9 @@
 
 Paper: DeepSeek-Coder: When the Large Language Model Meets Programming, 2401.14196. Licence: MIT.
 Decontamination looks for the statement up to its first example; no solutions are published.
+
+Scored by each problem's asserts about a class `Solution`, which run outside the sandbox. What the site imports is
+there without an import. Decoding as published: greedy.
 """
 
 from collections.abc import Iterator
@@ -9,6 +12,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from magicoder.benchmarks import _files, _prose
+from magicoder.benchmarks._contests import STRICT, Contest, ContestSuite, Profile
+from magicoder.protocols import Suite
 from magicoder.records import Task
 
 
@@ -39,6 +44,18 @@ class LeetCode:
                 description=_prose.statement(_prose.docstring(prompt, row.where)),
                 tests=row.text("test"),
             )
+
+    def suite(self, data: str) -> Suite:
+        """Open the benchmark for scoring; see `_contests`.
+
+        Raises:
+            BenchmarkError: the file is missing or malformed; names it.
+        """
+        contests = [
+            Contest(task=task, tests=task.tests, starter=task.prompt.rpartition('"""')[2].strip())
+            for task in self.tasks(data)
+        ]
+        return ContestSuite(self.name, self.version, contests, {STRICT: Profile(cpu_s=30)})
 
 
 PLUGIN = LeetCode

@@ -27,12 +27,14 @@ class Cells:
     """Jails made of namespaces, landlock, seccomp and limits, as many of these as the machine allows.
 
     python        the interpreter that Python programs run in, with the packages of its environment; "" for this one
+    proc          shows Python programs a /proc of their own processes alone (rung 3); TensorFlow does not start without
     rung          how programs are kept apart (docs/sandbox.md): -1 for the best that works here, else exactly that
                   one; 0, no isolation at all, is never chosen by itself
     again         runs programs once more that timed out or ran out of memory according to the cache
     """
 
     python: str = ""
+    proc: bool = False
     rung: int = field(default=-1, metadata=NOT_IDENTITY)
     again: bool = field(default=False, metadata=NOT_IDENTITY)
 
@@ -47,12 +49,13 @@ class Cells:
         if self.python:
             _environment(self.python)
         rung = _ladder.choose(None if self.rung < 0 else self.rung, python=self.python)
-        jails = Jails(rung=rung, python=self.python)
+        jails = Jails(rung=rung, python=self.python, proc=self.proc)
         with ExitStack() as stack:
             verdicts = None if cache is None else stack.enter_context(Verdicts.open(cache))
             processes = Workers(jails, max(1, workers))
             stack.callback(processes.close)
-            yield Controller(jails, processes, verdicts, rung.line, f"rung {rung.level}", again=self.again)
+            level = f"rung {rung.level}" + (", /proc" if self.proc else "")
+            yield Controller(jails, processes, verdicts, rung.line, level, again=self.again)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +64,7 @@ class Jails:
 
     rung: Rung
     python: str = ""
+    proc: bool = False
 
     @contextmanager
     def open(self, languages: Sequence[str], cpu: int) -> Iterator[Cell]:
@@ -73,7 +77,7 @@ class Jails:
             cpu,
             python=self.python,
             read_only=_toolchains.shown(languages),
-            proc=any(one.toolchain.proc for one in found),
+            proc=self.proc or any(one.toolchain.proc for one in found),
             codec=CODEC,
         ) as cell:
             yield cell

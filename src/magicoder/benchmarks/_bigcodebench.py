@@ -1,0 +1,154 @@
+"""BigCodeBench opened for scoring: its unittest classes run in the process of the program.
+
+A program and its tests share a module named `__test__`, as they do in the harness, so that a main guard does not run
+and `patch(__name__ + ".…")` works. It has passed when the end of its tests was reached, as many ran as the class has,
+and none failed.
+
+Profiles: `strict`, and `bigcodebench` with that harness's semantics: 240 s, `os`, `sys` and `environ` are there
+without an import, and a class without tests passes.
+"""
+
+import ast
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from magicoder.benchmarks import _programs
+from magicoder.benchmarks._preludes import put_before
+from magicoder.errors import RecipeError
+from magicoder.protocols import Runner
+from magicoder.records import STYLES, Extracted, Limits, Message, Program, Prompt, Task
+from magicoder.text.extraction import Wanted, continued, extract
+
+STRICT: Final = "strict"
+HARNESS: Final = "bigcodebench"
+_LIMITS: Final = {
+    STRICT: Limits(cpu_s=30, wall_s=90, memory_mb=4096, output_kb=16384, tmp_mb=512),
+    HARNESS: Limits(cpu_s=480, wall_s=240, memory_mb=8192, output_kb=65536, tmp_mb=1024),
+}
+_MAX_TOKENS: Final = 1280
+_STOPS: Final = ("\nif __name__", "\ndef main(", "\nprint(", "\n```", "\n\ndef ", "\n\nclass ", "\nassert ")
+_ASKED: Final = (
+    "Please provide a self-contained Python script that solves the following problem in a markdown code block:"
+)
+
+_MODULE: Final = 'import sys as __sys\n__name__ = "__test__"\n__sys.modules[__name__] = __sys.modules["__main__"]\n'
+_AGG: Final = "try:\n    import matplotlib\n    matplotlib.use('agg')\nexcept ImportError:\n    pass\n"
+_GIVEN: Final = "import os, sys\nfrom os import environ\n"
+_END: Final = """
+
+def __run_tests(wanted):
+    import unittest
+    result = unittest.TestResult()
+    unittest.TestLoader().loadTestsFromTestCase(TestCases).run(result)
+    problems = [(case, text, "failed") for case, text in result.failures]
+    problems += [(case, text, "raised") for case, text in result.errors]
+    if problems:
+        case, text, _ = problems[0]
+        lines = [line for line in text.splitlines() if line.strip()]
+        first = next((n for n, line in enumerate(lines) if line[:1] not in " T"), len(lines) - 1)
+        name = str(case).split(" ")[0]
+        told = f"{lines[first]} ({name}; {len(problems)} of {result.testsRun})"
+        raise AssertionError(told) if any(kind == "failed" for _, _, kind in problems) else RuntimeError(told)
+    if wanted is not None and result.testsRun != wanted:
+        raise AssertionError(f"{result.testsRun} tests ran, not {wanted}")
+
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """A task, how it is asked as an instruction, and what a program begins with."""
+
+    task: Task
+    instruction: str
+    head: str
+
+
+class BigCodeBenchSuite:
+    """A `Suite` of tasks with unittest classes; `instruct` asks with the instruction instead of the docstring."""
+
+    profiles = (STRICT, HARNESS)
+    scores = ("all",)
+
+    def __init__(self, name: str, version: str, problems: Sequence[Problem], *, instruct: bool) -> None:
+        self.name = name
+        self.version = version
+        self.tasks = [problem.task for problem in problems]
+        self._problems: Mapping[str, Problem] = {problem.task.id: problem for problem in problems}
+        self._instruct = instruct
+
+    def prompt(self, task: Task, style: str) -> Prompt:
+        """Return what a model is asked.
+
+        Raises:
+            RecipeError: there is no such style, or it cannot ask with the instruction.
+        """
+        if style not in STYLES[:-1]:
+            raise RecipeError(f"there is no prompt style {style!r}; there are: {', '.join(STYLES[:-1])}")
+        code = task.prompt.strip()
+        instruction = self._problems[task.id].instruction
+        if style == "completion":
+            if self._instruct:
+                raise RecipeError("bigcodebench: the instruct variant is asked in the styles chat and magicoder")
+            return Prompt(messages=(_user(task.prompt.rstrip() + "\n"),), max_tokens=_MAX_TOKENS, stop=_STOPS)
+        asked = instruction if self._instruct else f"{_ASKED}\n```\n{code}\n```"
+        if style == "chat":
+            return Prompt(messages=(_user(asked),), max_tokens=_MAX_TOKENS)
+        begun = "```python\n" + ("" if self._instruct else f"{code}\n")
+        given = Message(role="assistant", content=begun.rstrip("\n"))
+        return Prompt(messages=(_user(asked), given), max_tokens=_MAX_TOKENS, stop=("\n```",))
+
+    def program_text(self, task: Task, answer: str, style: str) -> Extracted:
+        """Return the program in an answer; see `text.extraction`."""
+        if style == "solution":
+            return Extracted(code=answer, rule="whole")
+        if style == "completion":
+            return continued(answer, self._wanted(task), _STOPS)
+        if style == "magicoder":
+            answer = "```python\n" + ("" if self._instruct else task.prompt.strip()) + answer
+        return extract(answer, self._wanted(task))
+
+    def _wanted(self, task: Task) -> Wanted:
+        return _programs.wanted("python", task.entry_point, task.prompt, "")
+
+    def prepare(self, tasks: Sequence[Task], runner: Runner, folder: Path) -> None:
+        """Nothing is to be made."""
+
+    def checks(self, task: Task, code: str, profile: str) -> tuple[tuple[str, Program], ...]:
+        """Return the one program that is `code`, with the tests of the task behind it."""
+        before = _MODULE + (_GIVEN if profile == HARNESS else "")
+        if "matplotlib" in code or "matplotlib" in task.tests:
+            before += _AGG
+        wanted = count(task.tests) if profile == STRICT else None
+        program = Program(
+            language="python",
+            files=(("", put_before(before, code)),),
+            tests=f"{task.tests}\n{_END}__run_tests({wanted})\n",
+            group=task.id,
+            limits=_LIMITS[profile],
+        )
+        return (("all", program),)
+
+    def reference(self, task: Task) -> str:
+        """As in the protocol: the harness's ground truth is prompt and canonical solution."""
+        return f"{task.prompt}{task.reference}"
+
+
+def calibrated(head: str, code: str) -> str:
+    """Return a program with an empty function before it, as the harness's `calibrated` samples have it."""
+    return f"{head}\n    pass\n{code}"
+
+
+def count(tests: str) -> int:
+    """Return how many tests the class `TestCases` has."""
+    names: set[str] = set()
+    for node in ast.parse(tests).body:
+        if isinstance(node, ast.ClassDef) and node.name == "TestCases":
+            names = {n.name for n in node.body if isinstance(n, ast.FunctionDef) and n.name.startswith("test")}
+    return len(names)
+
+
+def _user(text: str) -> Message:
+    return Message(role="user", content=text)
