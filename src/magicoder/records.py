@@ -428,7 +428,8 @@ class Extracted:
 
     code         what runs, "" if the answer has none; never anything that the model did not write, but for a prompt
                  that it was to continue
-    rule         a word for a table: `whole` (the answer is the program), `fence`, `completion`, `truncated`, `nothing`
+    rule         a word for a table: `whole` (the answer is the program), `fence`, `prose` (code between lines
+                 of text), `completion`, `truncated`, `nothing`
     note         what was left away and why, in one line for a person; "" if nothing was
     """
 
