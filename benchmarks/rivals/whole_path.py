@@ -73,7 +73,9 @@ def ours(table: Path, folder: Path, times: Times) -> Counts:
     from magicoder.stages.documents import Documents
     from magicoder.stages.seeds import Seeds
 
-    documents = Documents(screens=(), secrets="keep", personal_data="keep", normalise_newlines=False)
+    documents = Documents(
+        screens=(), secrets="keep", personal_data="keep", normalise_newlines=False, license_headers=False
+    )
     recipe = Recipe(
         documents=documents,
         seeds=Seeds(kind="window"),

@@ -425,6 +425,12 @@ def test_the_licence_in_the_file_is_the_one_that_counts(tmp_path: Path) -> None:
     assert rejected[0].detail == "GPL-3.0-only"
 
 
+def test_the_corpus_may_be_taken_at_its_word(tmp_path: Path) -> None:
+    document = raw("a.py", f"# SPDX-License-Identifier: GPL-3.0-only\n{CODE}", license="MIT")
+    kept, _ = results(run(tmp_path, [document], Documents(licenses=("permissive",), license_headers=False)))
+    assert [d.license for d in kept] == ["MIT"]
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
