@@ -126,7 +126,7 @@ def _set_limits(limits: dict[str, Any]) -> None:
     _limit(resource.RLIMIT_FSIZE, max(limits["tmp"], 1) << 20)
     _limit(resource.RLIMIT_NOFILE, 512)
     if limits["cpu"] and not limits["serve"]:
-        # Far behind the keeper's clock: the kernel charges whole ticks here, and on a busy machine runs ahead of the truth.
+        # Far behind the keeper's clock: the kernel charges whole ticks here, and runs ahead on a busy machine.
         _limit(resource.RLIMIT_CPU, int(limits["cpu"] * 1.5) + 5)
     if limits["tasks"]:
         _limit(resource.RLIMIT_NPROC, limits["tasks"])
