@@ -308,9 +308,11 @@ HOGS = {
         wanted=_nothing,
     ),
     "what it left is gone": Attack(
-        "import os\nleft = os.listdir('.') + [n for n in os.listdir(os.environ['TMPDIR']) if n != 'w']\n"
+        # An environment below /tmp is shown there, so the folder that leads to it is.
+        "import os, sys\nshown = {p.split('/')[2] for p in (sys.prefix, sys.base_prefix) if p.startswith('/tmp/')}\n"
+        "left = os.listdir('.') + [n for n in os.listdir(os.environ['TMPDIR']) if n != 'w' and n not in shown]\n"
         "left += os.listdir('/dev/shm') if os.access('/dev/shm', os.R_OK) and os.environ['TMPDIR'] == '/tmp' else []\nprint(*left, 'end', sep='')",
-        wanted=lambda r: r.completed and r.stdout in (b"end\n", b"venvend\n"),
+        wanted=lambda r: r.completed and r.stdout == b"end\n",
     ),
 }
 ATTACKS = CHEATS | BREAKOUTS | HOGS

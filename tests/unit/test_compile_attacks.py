@@ -117,7 +117,7 @@ def test_a_warm_compiler_that_is_kept_busy_is_ended_and_started_again(cell):
     if not found.version:
         pytest.skip(found.install)
     server = _compilers.server(found)
-    limits = Limits(cpu_s=3, memory_mb=server.limits.memory_mb, output_kb=server.limits.output_kb)
+    limits = Limits(cpu_s=3, wall_s=300, memory_mb=server.limits.memory_mb, output_kb=server.limits.output_kb)
     service = cell.serve(server.argv, server.environment, limits=limits)
     try:
         greeting = _toolchains.job(found, [("", found.toolchain.hello)], Limits())
