@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from magicoder.recipe import Recipe
     from magicoder.store import RunFolder
 
-FAMILIES = ("corpora", "strategies", "llms", "benchmarks", "languages")
+FAMILIES = ("corpora", "strategies", "llms", "sandboxes", "benchmarks", "languages")
 
 
 class _Group(click.Group):

@@ -56,6 +56,7 @@ def _python() -> Finding:
 
 def _packages() -> Iterator[Finding]:
     optional = (
+        ("numba", "fast", "compiled loops for large corpora"),
         ("datasets", "hub", "streaming Hugging Face datasets"),
         ("tokenizers", "tokenizer", "exact token counts in estimates"),
         ("transformers", "transformers", "a teacher in this process"),
@@ -97,7 +98,7 @@ def _sandbox() -> Iterator[Finding]:
         )
 
 
-_CONTAINER = "a container: --sandbox container (docs/sandbox.md)"
+_CONTAINER = "a container: `sandbox: {container: {image: …}}` in the recipe (docs/sandbox.md)"
 
 
 def _greetings() -> Iterator[Finding]:

@@ -4,8 +4,6 @@ import os
 from pathlib import Path
 from typing import Any
 
-import orjson
-
 
 def home() -> Path:
     """Return the folder of what outlives runs: MAGICODER_HOME, else the user's data folder."""
@@ -20,4 +18,6 @@ def cores() -> int:
 
 def as_text(value: Any) -> str:
     """Return `value` as indented JSON."""
+    import orjson  # not for `--help`
+
     return orjson.dumps(value, option=orjson.OPT_INDENT_2).decode()

@@ -311,6 +311,9 @@ class Line:
             desk = None
             if recipe.strategy.needs_teacher:
                 assert recipe.teacher is not None
+                if recipe.verify.is_on:  # where programs cannot be isolated, that is said before money is spent
+                    with self._sandbox():
+                        pass
                 desk = Desk(
                     teacher=recipe.teacher,
                     journal=stack.enter_context(Journal.open(around.journal)),

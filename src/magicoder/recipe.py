@@ -215,7 +215,7 @@ class _Reader:
         given: dict[str, Any] = {}
         for key, name, item, where in self.pairs(node, at):
             if name not in known:
-                raise self.fail(key, f"{where} is unknown{suggest(name, known) or _listed(known)}")
+                raise self.fail(key, f"{where} is unknown{_moved(where) or suggest(name, known) or _listed(known)}")
             given[name] = self.value(item, hints[name], where)
         needed = [f.name for f in fields(cls) if f.default is MISSING and f.default_factory is MISSING]
         missing = [name for name in needed if name not in given]
@@ -224,7 +224,8 @@ class _Reader:
         try:
             return cls(**given)
         except ValueError as e:
-            raise self.fail(node, f"{at or 'the recipe'}: {e}") from e
+            where = at or "the recipe"
+            raise self.fail(node, str(e) if str(e).startswith(f"{where}.") else f"{where}: {e}") from e
 
     def plugin(self, node: yaml.Node, family: str, at: str) -> Any:
         if _is_null(node):
@@ -253,6 +254,20 @@ def _kind(node: yaml.Node) -> str:
 
 def _shown(node: yaml.Node) -> str:
     return repr(node.value) if isinstance(node, yaml.ScalarNode) else f"a {_kind(node)}"
+
+
+_MOVED = {
+    "llm": "teacher, where a recipe names what --llm does on the command line",
+    "source": "corpora, where a recipe names what --source does on the command line",
+    "clean.near_duplicates": "deduplicate, where near-duplicates of files, seeds and samples are settled",
+    "clean.near_duplicate_threshold": "deduplicate.threshold",
+    "verify.sandbox": "sandbox, beside verify",
+}
+"""Settings that stand elsewhere: of earlier versions, or named otherwise on the command line."""
+
+
+def _moved(where: str) -> str:
+    return f"; use {_MOVED[where]}" if where in _MOVED else ""
 
 
 def _listed(known: list[str]) -> str:

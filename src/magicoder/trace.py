@@ -37,7 +37,7 @@ def trace(folder: RunFolder, wanted: str) -> dict[str, Any]:
             for row in _find(artifact.folder / name, STAGES[stage][0], ids):
                 origin |= _origin(row)
                 snippet = getattr(row, "seed", "") or (row.text if isinstance(row, Seed) else snippet)
-                history.append({"stage": stage, "verdict": "kept", "id": row.id})
+                history.append({"stage": stage, "verdict": "kept", "id": row.id} | _outcome(stage, row))
             gone = _find(artifact.folder / "rejected" / name, Rejection, ids)
             history += [{"stage": stage, "verdict": "rejected", **_rejection(r)} for r in gone]
     if not any(step["id"] == wanted or step["verdict"] == "rejected" for step in history):
@@ -88,6 +88,14 @@ def _find(path: Any, record: type[Any], ids: list[str]) -> list[Any]:
 def _origin(row: Any) -> dict[str, Any]:
     columns = ("repository", "commit", "path", "first_line", "last_line", "license", "language", "teacher", "parser")
     return {c: getattr(row, c) for c in columns if hasattr(row, c)}
+
+
+def _outcome(stage: str, row: Any) -> dict[str, Any]:
+    """Return what came of running the row, where the stage ran it; with the names that a rejection has."""
+    if stage != "verified" or not row.outcome:
+        return {}
+    said = {"reason": row.outcome, "detail": row.outcome_detail or f"rests on {row.checked}"}
+    return {name: value for name, value in said.items() if value}
 
 
 def _rejection(row: Rejection) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import json
 import shlex
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -163,7 +164,7 @@ def test_init_writes_a_recipe_that_runs(magicoder: Command, small_source: Path, 
     assert json.loads(done.stdout)["summary"]["rows"] > 0
 
 
-@pytest.mark.parametrize("family", ["corpora", "strategies", "llms", "benchmarks", "languages"])
+@pytest.mark.parametrize("family", ["corpora", "strategies", "llms", "sandboxes", "benchmarks", "languages"])
 def test_list_shows_every_plugin_with_a_line_about_it(magicoder: Command, family: str) -> None:
     rows = json.loads(magicoder("list", family, "--json").stdout)
     assert len(rows) >= 2
@@ -216,9 +217,13 @@ def test_help_teaches_and_starts_faster_than_a_second_python(magicoder: Command,
         assert "Usage: magicoder" in magicoder(command, "--help").stdout
 
 
-def test_nothing_heavy_is_imported_for_help(executable: str) -> None:
-    import subprocess
+def test_it_runs_as_a_module_too() -> None:
+    done = subprocess.run([sys.executable, "-m", "magicoder", "--version"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "magicoder" in done.stdout
 
+
+def test_nothing_heavy_is_imported_for_help(executable: str) -> None:
     heavy = ("pyarrow", "aiohttp", "tree_sitter", "yaml", "jinja2", "orjson")
     code = f"import sys, magicoder.cli; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -13,11 +13,15 @@ from magicoder import pipeline
 from magicoder.cli import main
 from magicoder.corpora.local_files import LocalFiles
 from magicoder.engines.local import Local
+from magicoder.errors import SandboxError
+from magicoder.llms.mock import Mock
 from magicoder.pipeline import Result, Surroundings
 from magicoder.recipe import Recipe, parse, to_yaml
 from magicoder.stages.export import Export
 from magicoder.stages.verify import Verify
 from magicoder.store import RunFolder
+from magicoder.strategies.oss_instruct import OssInstruct
+from magicoder.trace import trace
 from tests import fake_sandbox
 from tests.fake_sandbox import FakeSandbox
 
@@ -135,8 +139,48 @@ def test_the_command_prints_a_table_by_language_and_ends_well(
     assert calls.invoke(main, ["status", "made"]).output.count("verified") == 1
 
 
+def test_trace_says_what_came_of_running_a_row(tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Recipe, "isolation", lambda self: FakeSandbox())
+    for mode, verdict in (("label", "kept"), ("drop", "rejected")):
+        recipe = Recipe(corpora=(LocalFiles(path=str(source)),), verify=Verify(mode=mode))
+        with RunFolder.locked(tmp_path / mode) as folder:
+            pipeline.run(recipe, folder, Surroundings(engine=Local(), journal=tmp_path / "journal.sqlite"))
+        step = trace(RunFolder(tmp_path / mode), "code:cider.py#L1/comment_pairs[0]")["history"][-1]
+        assert (step["stage"], step["verdict"], step["reason"]) == ("verified", verdict, "wrong_answer")
+        assert step["detail"]
+    kept = trace(RunFolder(tmp_path / "drop"), "code:apple.py#L1/comment_pairs[0]")["history"][-1]
+    assert (kept["verdict"], kept["reason"], kept["detail"]) == ("kept", "passed", "rests on tests")
+
+
+class NoSandbox(FakeSandbox):
+    """One that cannot keep programs apart."""
+
+    def open(self, workers: int = 1, cache: Path | None = None) -> Any:
+        raise SandboxError("programs cannot be isolated here")
+
+
+def test_that_nothing_can_be_run_is_said_before_a_teacher_is_paid(tmp_path: Path, source: Path) -> None:
+    recipe = Recipe(
+        corpora=(LocalFiles(path=str(source)),),
+        strategy=OssInstruct(),
+        teacher=Mock(),
+        verify=Verify(mode="drop"),
+        sandbox=NoSandbox(),
+    )
+    around = Surroundings(engine=Local(), journal=tmp_path / "journal.sqlite")
+    with (
+        RunFolder.locked(tmp_path / "run") as folder,
+        pytest.raises(SandboxError, match="cannot be isolated"),
+    ):
+        pipeline.run(recipe, folder, around)
+    assert (tmp_path / "run" / "screened").exists()
+    assert not (tmp_path / "journal.sqlite").exists()
+
+
 def test_the_settings_go_through_yaml() -> None:
-    recipe = parse("corpora: [standard_library]\nverify:\n  mode: drop\n  drop: [wrong_answer, proves_nothing]\n  mutants: 5\n")
+    recipe = parse(
+        "corpora: [standard_library]\nverify:\n  mode: drop\n  drop: [wrong_answer, proves_nothing]\n  mutants: 5\n"
+    )
     assert recipe.verify == Verify(mode="drop", drop=("wrong_answer", "proves_nothing"), mutants=5)
     assert parse("corpora: [standard_library]\nverify: {mode: off}\n").verify == Verify()
     assert parse(to_yaml(recipe)) == replace(recipe)

@@ -12,6 +12,9 @@ _WALLS = {
     0: "NO ISOLATION",
 }
 
+INSTEAD = "run them in a container (`sandbox: {container: {image: …}}` in the recipe), or leave `verify` off"
+"""What to do where nothing works."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rung:
@@ -39,9 +42,7 @@ def choose(wanted: int | None = None, *, python: str = "", cgroup: bool = True) 
         SandboxError: the rung asked for does not work here, or none but 0 does and that was not asked for.
     """
     if not kernel.supported() and wanted != 0:
-        raise SandboxError(
-            "programs can only be isolated on Linux on x86-64 or aarch64; run them in a container (--sandbox container)"
-        )
+        raise SandboxError(f"programs can only be isolated on Linux on x86-64 or aarch64; {INSTEAD}")
     reasons: list[str] = []
     for level in (3, 2, 1) if wanted is None else (wanted,):
         try:
@@ -50,7 +51,9 @@ def choose(wanted: int | None = None, *, python: str = "", cgroup: bool = True) 
             reasons.append(f"rung {level}: {e}")
             continue
         return Rung(level=level, line=line, reasons=tuple(reasons), cgroup=cgroup)
-    raise SandboxError("programs cannot be isolated here. " + "; ".join(reasons))
+    if wanted is not None:
+        raise SandboxError(f"programs cannot be isolated as asked. {reasons[0]}; without `rung` the best is taken")
+    raise SandboxError(f"programs cannot be isolated here. {'; '.join(reasons)}; {INSTEAD}")
 
 
 def _try(level: int, python: str, *, cgroup: bool) -> str:

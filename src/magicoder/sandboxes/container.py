@@ -59,7 +59,9 @@ class Container:
             SandboxError: there is no engine or no image, or no container starts.
         """
         if not self.image:
-            raise SandboxError("name an image for the containers, one with python3 and the compilers that are needed")
+            raise SandboxError(
+                "container.image is not set: name an image with python3 (3.11+) and the compilers that are needed"
+            )
         engine = self.engine or next((name for name in _ENGINES if shutil.which(name)), "")
         if not engine or shutil.which(engine) is None:
             raise SandboxError(f"{engine or 'neither podman nor docker'} is not on PATH; install it, or use `cells`")
