@@ -106,6 +106,22 @@ def test_near_duplicates_are_counted_and_that_none_were_looked_for_is_said(tmp_p
     assert "Near-duplicates were not looked for." in card_of(tmp_path / "none")
 
 
+def test_verdicts_are_counted_and_that_nothing_was_run_is_said(tmp_path):
+    assert "The solutions were not run." in card_of(tmp_path)
+    samples = [
+        make_sample(0, outcome="passed", checked="tests", test_strength=0.5),
+        make_sample(1, outcome="passed", checked="run"),
+        make_sample(2),
+    ]
+    rejected = {"verified": reject("verified", "wrong_answer", 4)}
+    funnel = section(card_of(tmp_path / "run", samples, rejected=rejected), "From documents to rows")
+    assert "| passed | 2 | 66.7 % |" in funnel
+    assert "| nothing to run | 1 | 33.3 % |" in funnel
+    assert "rest on: run 1, tests 1." in funnel
+    assert "noticed 50% (mean of 1 rows)" in funnel
+    assert "`wrong_answer` 4" in funnel
+
+
 def test_redactions_are_counted_by_step_and_kind_and_that_there_were_none_is_said(tmp_path):
     assert "Nothing was replaced." in card_of(tmp_path)
     redacted = {"redacted": {"records": 1200, "kinds": {"email": 1100, "password": 200}}}

@@ -106,6 +106,20 @@ def test_the_page_says_what_each_step_kept_and_why_it_rejected(tmp_path):
     assert "3 samples kept, none rejected" in text
 
 
+def test_what_came_of_running_the_solutions_is_shown_where_they_were_run(tmp_path):
+    samples = [
+        make_sample(0, outcome="passed", checked="tests", test_strength=0.5),
+        make_sample(1, outcome="passed", checked="run"),
+        make_sample(2),
+    ]
+    page = Page(page_of(tmp_path, samples, rejected={"verified": reject("verified", "wrong_answer", 4)}))
+    text = " ".join(page.text.split())
+    assert "What came of running the solutions outcomerowsshare passed266.7 % nothing to run133.3 %" in text
+    assert "Rests on run 1, tests 1; tests noticed 50% of the faults put into solutions" in text
+    assert page.misnested == []
+    assert "running the solutions" not in Page(page_of(tmp_path / "none", samples)).text
+
+
 def test_clusters_are_counted_and_the_largest_named(tmp_path):
     rejected = {"distinct_rows": reject("distinct_rows", "near_duplicate", 57)}
     html = page_of(tmp_path, rejected=rejected)

@@ -29,6 +29,7 @@ from magicoder.text.coverage import Decontamination, decontamination, evidence_o
 from magicoder.text.lengths import Lengths, line_count
 from magicoder.text.redaction import redactions
 from magicoder.text.repetition import repetition
+from magicoder.text.verdicts import Verdicts
 
 ROW_GROUP_ROWS = 1000
 """Rows of a Parquet row group, and of memory: no more rows than these are held at a time."""
@@ -235,10 +236,12 @@ class _Figures:
     def __init__(self) -> None:
         self.rows: Counter[str] = Counter()
         self.lengths: dict[str, dict[str, Lengths]] = {}
+        self.verdicts = Verdicts()
 
     def add(self, rows: list[Sample]) -> None:
         for row in rows:
             self.rows[row.language] += 1
+            self.verdicts.add(row)
             lengths = self.lengths.setdefault(row.language, {name: Lengths() for name in MEASURED})
             for text, (characters, lines) in ((row.instruction, MEASURED[:2]), (row.response, MEASURED[2:])):
                 lengths[characters].add(len(text))
@@ -278,8 +281,13 @@ def _card(summary: Summary, formats: tuple[str, ...], figures: _Figures, license
         cost_usd=summary.cost_usd,
         redactions=redactions({s.stage: s.facts for s in summary.stages}),
         repetition=repetition({s.stage: s.facts for s in summary.stages}),
+        verdicts=figures.verdicts if _were_run(summary) else None,
         from_instructions=described and load("strategies", summary.strategy).seed_kind == "instruction",
     )
+
+
+def _were_run(summary: Summary) -> bool:
+    return any(stage.stage == "verified" for stage in summary.stages)
 
 
 def _title(language: str) -> str:
@@ -296,6 +304,7 @@ def _statistics(summary: Summary, figures: _Figures, licenses: dict[str, int]) -
         "teacher": summary.teacher,
         "rows": summary.rows,
         "steps": [{k: v for k, v in asdict(stage).items() if k != "facts"} for stage in summary.stages],
+        "verdicts": figures.verdicts.summary() if _were_run(summary) else None,
         "near_duplicates": {s.stage: s.facts for s in summary.stages if "comparisons" in s.facts},
         "lengths": measured(figures.overall()),
         "languages": {

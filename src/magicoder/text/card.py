@@ -15,6 +15,7 @@ from magicoder.text.lengths import Lengths
 from magicoder.text.markdown import code, fenced, plain
 from magicoder.text.redaction import Redacted
 from magicoder.text.repetition import Repetition
+from magicoder.text.verdicts import Verdicts
 
 # fmt: off
 HUB_LICENSES = frozenset(
@@ -63,6 +64,7 @@ class Card:
     repetition       what was compared with what, and which near-duplicates went
     languages        rows by language title, `licenses` rows by SPDX expression ("" unknown), both most frequent first
     lengths          what was measured (`instruction, characters`) → lengths
+    verdicts         rows by what came of running them ("": nothing to run), None if they were not run
     """
 
     name: str
@@ -84,6 +86,7 @@ class Card:
     from_instructions: bool = False
     repetition: Repetition = field(default_factory=Repetition)
     redactions: tuple[Redacted, ...] = ()
+    verdicts: Verdicts | None = None
 
 
 def render_card(card: Card) -> str:

@@ -25,6 +25,7 @@ from magicoder.text.coverage import decontamination, evidence_of
 from magicoder.text.lengths import Lengths
 from magicoder.text.redaction import redactions
 from magicoder.text.repetition import repetition
+from magicoder.text.verdicts import Verdicts
 from magicoder.web.passages import passages, source_address, visible
 
 T = TypeVar("T")
@@ -86,15 +87,17 @@ class ReportData:
     response_lengths: Lengths = field(default_factory=Lengths)
     examples: Mapping[str, list[Sample]] = field(default_factory=dict)
     rejected: Mapping[str, Mapping[str, list[Rejection]]] = field(default_factory=dict)
+    verdicts: Verdicts = field(default_factory=Verdicts)
 
 
 def collect(samples: Artifact[Sample], stages: Iterable[Artifact[Any]]) -> ReportData:
     """Read published rows and rejections once, and keep lengths and a few of each kind."""
-    instructions, responses = Lengths(), Lengths()
+    instructions, responses, verdicts = Lengths(), Lengths(), Verdicts()
     examples: dict[str, _Chosen[Sample]] = {}
     for sample in samples:
         instructions.add(len(sample.instruction))
         responses.add(len(sample.response))
+        verdicts.add(sample)
         examples.setdefault(sample.language, _Chosen(EXAMPLES)).offer(sample.id, sample)
     rejected: dict[str, dict[str, _Chosen[Rejection]]] = {}
     for artifact in stages:
@@ -106,6 +109,7 @@ def collect(samples: Artifact[Sample], stages: Iterable[Artifact[Any]]) -> Repor
         instruction_lengths=instructions,
         response_lengths=responses,
         examples={language: chosen.values()[:each] for language, chosen in sorted(examples.items())},
+        verdicts=verdicts,
         rejected={s: {r: chosen.values() for r, chosen in reasons.items()} for s, reasons in rejected.items()},
     )
 
@@ -124,6 +128,7 @@ def render(summary: Summary, data: ReportData) -> str:
         languages=_bars({_title(k): n for k, n in summary.languages.items()}, summary.rows, at_most=100),
         licenses=_bars(summary.licenses, summary.rows, at_most=TOP),
         repositories=_bars(summary.repositories, summary.rows, at_most=TOP),
+        outcomes=_bars(data.verdicts.outcomes, summary.rows, at_most=TOP) if _were_run(summary) else None,
         histograms=[
             _histogram("Instruction", data.instruction_lengths),
             _histogram("Response", data.response_lengths),
@@ -134,6 +139,10 @@ def render(summary: Summary, data: ReportData) -> str:
         reasons={stage.stage: stage.reasons for stage in summary.stages},
         cost_per_thousand=_per_thousand(summary),
     )
+
+
+def _were_run(summary: Summary) -> bool:
+    return any(stage.stage == "verified" for stage in summary.stages)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
