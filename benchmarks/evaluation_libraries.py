@@ -26,6 +26,7 @@ def main() -> None:
     parser.add_argument("python", help="the interpreter with the libraries")
     parser.add_argument("benchmark", help="a name, with a part behind a colon: ds1000:pandas, bigcodebench:hard")
     parser.add_argument("--data", required=True, help="the folder with the benchmarks' files")
+    parser.add_argument("--only", default="", help="ids of tasks, with commas; default: all")
     parser.add_argument("--profile", default="strict")
     parser.add_argument("--proc", action="store_true", help="show programs their own /proc: TensorFlow needs it")
     parser.add_argument("--workers", type=int, default=2)
@@ -50,7 +51,8 @@ def main() -> None:
 
 
 def _run(suite: Suite, codes: dict[str, str], arguments: argparse.Namespace) -> list[tuple[Task, Verdict]]:
-    tasks = [task for task in suite.tasks if task.id in codes]
+    only = set(filter(None, arguments.only.split(",")))
+    tasks = [task for task in suite.tasks if task.id in codes and (not only or task.id in only)]
     begun = time.monotonic()
     sandbox = Cells(python=arguments.python, proc=arguments.proc)
     with sandbox.open(workers=arguments.workers, cache=arguments.cache) as runner:

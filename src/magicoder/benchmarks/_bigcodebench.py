@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from magicoder.benchmarks import _programs
-from magicoder.benchmarks._preludes import put_before
+from magicoder.benchmarks._python_text import put_before, tree
 from magicoder.errors import RecipeError
 from magicoder.protocols import Runner
 from magicoder.records import STYLES, Extracted, Limits, Message, Program, Prompt, Task
@@ -24,7 +24,7 @@ from magicoder.text.extraction import Wanted, continued, extract
 STRICT: Final = "strict"
 HARNESS: Final = "bigcodebench"
 _LIMITS: Final = {
-    STRICT: Limits(cpu_s=30, wall_s=90, memory_mb=4096, output_kb=16384, tmp_mb=512),
+    STRICT: Limits(cpu_s=60, wall_s=180, memory_mb=4096, output_kb=16384, tmp_mb=512),
     HARNESS: Limits(cpu_s=480, wall_s=240, memory_mb=8192, output_kb=65536, tmp_mb=1024),
 }
 _MAX_TOKENS: Final = 1280
@@ -42,15 +42,15 @@ def __run_tests(wanted):
     import unittest
     result = unittest.TestResult()
     unittest.TestLoader().loadTestsFromTestCase(TestCases).run(result)
-    problems = [(case, text, "failed") for case, text in result.failures]
-    problems += [(case, text, "raised") for case, text in result.errors]
-    if problems:
-        case, text, _ = problems[0]
-        lines = [line for line in text.splitlines() if line.strip()]
-        first = next((n for n, line in enumerate(lines) if line[:1] not in " T"), len(lines) - 1)
-        name = str(case).split(" ")[0]
-        told = f"{lines[first]} ({name}; {len(problems)} of {result.testsRun})"
-        raise AssertionError(told) if any(kind == "failed" for _, _, kind in problems) else RuntimeError(told)
+    for problems, failed in ((result.failures, True), (result.errors, False)):
+        if not problems:
+            continue
+        lines = [line.strip("* ") for line in problems[0][1].splitlines() if line[:1] not in ("", " ", "T")]
+        told = [line for line in lines if line] or ["Exception"]
+        kind, _, said = told[0].partition(": ")
+        said = said or " ".join(told[1:2])
+        where = f"{str(problems[0][0]).split(' ')[0]}, {len(problems)} of {result.testsRun} tests"
+        raise (AssertionError if failed else type(kind.rstrip(":"), (Exception,), {}))(f"{said} ({where})".strip())
     if wanted is not None and result.testsRun != wanted:
         raise AssertionError(f"{result.testsRun} tests ran, not {wanted}")
 
@@ -144,7 +144,8 @@ def calibrated(head: str, code: str) -> str:
 def count(tests: str) -> int:
     """Return how many tests the class `TestCases` has."""
     names: set[str] = set()
-    for node in ast.parse(tests).body:
+    found = tree(tests)
+    for node in found.body if found else []:
         if isinstance(node, ast.ClassDef) and node.name == "TestCases":
             names = {n.name for n in node.body if isinstance(n, ast.FunctionDef) and n.name.startswith("test")}
     return len(names)

@@ -5,8 +5,6 @@ the inputs and compares what was printed; expected outputs never enter the sandb
 `Program` for each input would cost a cell's whole turn, and one score could not hold several.
 """
 
-import ast
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -17,7 +15,7 @@ from typing import Final
 from magicoder import languages
 from magicoder.benchmarks import _programs
 from magicoder.benchmarks._contest_judges import Calls, Outputs, SolutionTests
-from magicoder.benchmarks._preludes import put_before
+from magicoder.benchmarks._python_text import put_before, tree
 from magicoder.errors import RecipeError
 from magicoder.protocols import Runner
 from magicoder.records import STYLES, Extracted, Judge, Limits, Message, Program, Prompt, Task
@@ -140,7 +138,7 @@ class ContestSuite:
         contest, semantics = self._contests[task.id], self._profiles[profile]
         count = max(1, len(contest.cases))
         limits = Limits(cpu_s=semantics.cpu_s * (count + 1.0), wall_s=30.0 + 3 * semantics.cpu_s, tmp_mb=256)
-        if not _parses(code):  # the sandbox says where; were it right there, it would still not have been judged
+        if tree(code) is None:  # the sandbox says where; were it right there, it would still not have been judged
             program = Program(language="python", files=(("", code),), tests="raise SyntaxError", group=task.id)
             return (("all", program),)
         if "ListNode" in contest.tests:  # that class is the program's own, and its objects are no plain data
@@ -195,16 +193,6 @@ def _statement(task: Task, starter: str) -> str:
     if starter and text.endswith(starter.strip()):
         text = text[: -len(starter.strip())].strip().strip('"').strip()
     return text
-
-
-def _parses(code: str) -> bool:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            ast.parse(code)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return False
-    return True
 
 
 def _user(text: str) -> Message:

@@ -9,9 +9,9 @@ it would make the test's input again, by a `load_data()` that does not exist.
 import ast
 import re
 import textwrap
-import warnings
 from typing import Final
 
+from magicoder.benchmarks._python_text import tree
 from magicoder.errors import RecipeError
 from magicoder.records import Extracted, Task
 from magicoder.text.codeblocks import code_blocks
@@ -143,7 +143,7 @@ def _fitted(task: Task, code: str, rule: str, note: str) -> Extracted:
     if is_inside(task):
         body, changed = _body(task, code)
     else:
-        body, changed = _without_given(task, _dedented(code))
+        body, changed = (code, "") if rule == "whole" else _without_given(task, _dedented(code))
     if changed:
         notes.append(changed)
     if not body.strip():
@@ -172,8 +172,10 @@ def _without_given(task: Task, code: str) -> tuple[str, str]:
             break
         at = found + 1
         kept += 1
-    rest = "\n".join(lines[kept:])
-    if at == 0 or not _parses(textwrap.dedent(rest)):
+    imports = [line for line in lines[:kept] if line.startswith(("import ", "from "))]
+    repeated = [line for line in lines[:kept] if line.strip() and not line.startswith(("#", "import ", "from "))]
+    rest = "\n".join([*imports, textwrap.dedent("\n".join(lines[kept:]))])
+    if not repeated or not _parses(rest):
         return code, ""
     return rest, "the code that was given was left away"
 
@@ -193,23 +195,24 @@ def _body(task: Task, code: str) -> tuple[str, str]:
         if inner:
             return inner, "the function's head was left away"
     for text, changed in ((code, ""), (f"    {code}", ""), (textwrap.indent(flat, "    "), "it was indented")):
-        if _parses(f"def f():\n{text}\n"):
+        found = tree(f"def f():\n{text}\n")
+        if found is not None and not any(isinstance(node, ast.Return) for node in found.body):
             return text, changed
     return code, ""
 
 
 def _inner(code: str, name: str) -> str:
     """Return the body of the function `name`, and in it what was imported and defined before; "" if it has none."""
-    tree = _tree(code)
-    if tree is None:
+    laid_out = tree(code)
+    if laid_out is None:
         return ""
-    found = next((n for n in reversed(tree.body) if isinstance(n, ast.FunctionDef) and n.name == name), None)
+    found = next((n for n in reversed(laid_out.body) if isinstance(n, ast.FunctionDef) and n.name == name), None)
     if found is None:
         return ""
     lines = code.split("\n")
     kept = [
         "\n".join(lines[node.lineno - 1 : node.end_lineno])
-        for node in tree.body[: tree.body.index(found)]
+        for node in laid_out.body[: laid_out.body.index(found)]
         if isinstance(node, (ast.Import, ast.ImportFrom, ast.FunctionDef))
     ]
     first = found.body[0]
@@ -221,13 +224,4 @@ def _inner(code: str, name: str) -> str:
 
 
 def _parses(code: str) -> bool:
-    return _tree(code) is not None
-
-
-def _tree(code: str) -> ast.Module | None:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return ast.parse(code)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return None
+    return tree(code) is not None
