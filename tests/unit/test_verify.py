@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from magicoder.errors import RecipeError
+from magicoder.errors import Interrupted, RecipeError
 from magicoder.records import Sample
 from magicoder.stages.verify import FAILURES, Verify, measurements
-from magicoder.store import Artifact, RunFolder
+from magicoder.store import Artifact, Progress, RunFolder
 from magicoder.summary import count_verdicts, failures
 from tests import fake_sandbox
 from tests.fake_sandbox import FakeSandbox
@@ -27,7 +27,7 @@ def asserted(i: int, response: str, tests: str = TESTS, **changes: Any) -> Sampl
 
 @pytest.fixture
 def verified(tmp_path: Path) -> Callable[..., Artifact[Sample]]:
-    def verify(samples: list[Sample], **settings: Any) -> Artifact[Sample]:
+    def verify(samples: list[Sample], progress: Progress | None = None, **settings: Any) -> Artifact[Sample]:
         stage = Verify(**({"mode": "label"} | settings))
         with RunFolder.locked(tmp_path / "run") as folder, FakeSandbox().open(cache=tmp_path / "cache") as runner:
             source, _ = folder.publish(
@@ -44,6 +44,7 @@ def verified(tmp_path: Path) -> Callable[..., Artifact[Sample]]:
                 settings=stage,
                 inputs=[source.manifest.content],
                 redo=lambda found: found.stage == "verified",
+                progress=progress,
             )[0]
 
     return verify
@@ -99,6 +100,32 @@ def test_strong_tests_notice_the_faults_and_tests_that_notice_none_prove_nothing
     assert strong.test_strength == 1.0
     assert (nothing.mutants, nothing.test_strength) == (strong.mutants, 0.0)
     assert (failed.mutants, failed.test_strength) == (0, None)
+
+
+class Watched:
+    """Progress that counts, and ends the run when tests are tested if it is told to."""
+
+    def __init__(self, *, stops: bool = False) -> None:
+        self.stops, self.total, self.count, self.notes = stops, 0, 0, []
+
+    def expect(self, total: int | None, unit: str) -> None:
+        self.total = total or 0
+
+    def tick(self, count: int, note: str = "") -> None:
+        if self.stops and note:
+            raise Interrupted("stopped as asked")
+        self.count += count
+        self.notes.append(note)
+
+
+def test_the_bar_moves_while_tests_are_tested_and_a_run_can_be_stopped_there(verified) -> None:
+    samples = [asserted(i, RIGHT) for i in range(3)] + [asserted(3, WRONG)]
+    with pytest.raises(Interrupted):
+        verified(samples, Watched(stops=True))
+    watched = Watched()
+    verified(samples, watched)
+    assert watched.count == watched.total == 4
+    assert watched.notes.count("testing the tests") == 3
 
 
 def test_nothing_is_dropped_but_what_the_recipe_names(verified) -> None:

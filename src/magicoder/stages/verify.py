@@ -114,24 +114,30 @@ class Verify:
             for row, check in zip(rows, checks, strict=True):
                 verdict = next(verdicts) if check is not None else None
                 judged.append((_labelled(row, check, verdict), verdict))
-                out.progress.tick(1)
+                out.progress.tick(0 if self._is_tested(judged[-1][0]) else 1)
         tested = [
             (i, row, code, verdict)
             for i, ((row, verdict), code) in enumerate(zip(judged, codes, strict=True))
-            if self.mutants and code and verdict and row.checked == "tests" and row.outcome == Outcome.PASSED
+            if code and verdict and self._is_tested(row)
         ]
         for start in range(0, len(tested), _TOGETHER):
-            for i, row in self._test_the_tests(tested[start : start + _TOGETHER], runner):
+            for i, row in self._test_the_tests(tested[start : start + _TOGETHER], out, runner):
                 judged[i] = (row, judged[i][1])
         return judged
 
+    def _is_tested(self, row: Sample) -> bool:
+        return self.mutants > 0 and row.checked == "tests" and row.outcome == Outcome.PASSED
+
     def _test_the_tests(
-        self, tested: list[tuple[int, Sample, Code, Verdict]], runner: Runner
+        self, tested: list[tuple[int, Sample, Code, Verdict]], out: Writer[Sample], runner: Runner
     ) -> Iterator[tuple[int, Sample]]:
         """Yield the rows with what their tests noticed."""
         faulty = [self._faulty(row, code, verdict) for _, row, code, verdict in tested]
         with _running(runner, (program for programs in faulty for program in programs)) as verdicts:
-            found = [[next(verdicts).outcome for _ in programs] for programs in faulty]
+            found = []
+            for programs in faulty:
+                found.append([next(verdicts).outcome for _ in programs])
+                out.progress.tick(1, "testing the tests")  # is also where the user may stop
         for (i, row, _, _), outcomes in zip(tested, found, strict=True):
             ran = [o for o in outcomes if o not in (Outcome.COMPILE_ERROR, Outcome.TOOLCHAIN_MISSING)]
             killed = sum(o != Outcome.PASSED for o in ran)
