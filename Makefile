@@ -38,8 +38,8 @@ check: $(VENV)/.dev  ## format, lint, types, layers, size caps
 	$(BIN)/lint-imports
 	$(BIN)/python tests/size_caps.py
 
-bench: $(VENV)/.dev  ## measurements (docs/benchmarks)
-	$(BIN)/python benchmarks/run.py
+bench: $(VENV)/.dev  ## measurements (docs/measurements.md); ENVS=FOLDER names a folder of peers' environments
+	$(BIN)/python benchmarks/run.py $(if $(ENVS),--envs $(ENVS))
 
 clean:               ## remove what make built
 	rm -rf $(VENV) $(VENV)-serve build dist src/*.egg-info
