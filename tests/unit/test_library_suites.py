@@ -236,6 +236,7 @@ def test_tests_run_to_their_end_and_as_many_as_there_are(runner: Runner) -> None
         "exception",
         "KeyError: 1 (test_one, 2 of 2 tests)",
     )
+    assert outcome(runner, suite, "def task_func(): ...")[1].startswith("TypeError: task_func() takes 0 positional")
     for code, expected in (
         (right + "\nimport os\nos._exit(0)", "exited_early"),
         ("def task_func(x):\n    import os\n    os._exit(0)", "exited_early"),

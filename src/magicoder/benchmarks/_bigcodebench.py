@@ -45,8 +45,9 @@ def __run_tests(wanted):
     for problems, failed in ((result.failures, True), (result.errors, False)):
         if not problems:
             continue
-        lines = [line.strip("* ") for line in problems[0][1].splitlines() if line[:1] not in ("", " ", "T")]
-        told = [line for line in lines if line] or ["Exception"]
+        lines = [line for line in problems[0][1].splitlines() if line[:1] not in ("", " ")]
+        told = [line for line in (line.strip("* ") for line in lines) if line and not line.startswith("Traceback")]
+        told = told or ["Exception"]
         kind, _, said = told[0].partition(": ")
         said = said or " ".join(told[1:2])
         where = f"{str(problems[0][0]).split(' ')[0]}, {len(problems)} of {result.testsRun} tests"

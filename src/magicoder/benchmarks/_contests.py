@@ -1,8 +1,8 @@
 """Contest problems opened for scoring: one program for each task, that runs on its inputs until it fails.
 
 A task is one `Program`. Its text stands in a program of ours that forks once for each input, and a judge outside feeds
-the inputs and compares what was printed; expected outputs never enter the sandbox. That takes three quarters of the time
-of a `Program` for each input, which could not stop at the first failure, nor make one score.
+the inputs and compares what was printed; expected outputs never enter the sandbox. That takes three quarters of the
+time of a `Program` for each input, which could not stop at the first failure, nor make one score.
 """
 
 from collections.abc import Mapping, Sequence
