@@ -13,11 +13,13 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 COMMANDS: dict[str, list[str]] = {
+    "compilers": ["compilers.py"],
     "decontamination": ["decontamination.py"],
     "generation": ["generation.py", "--connections", "128,512", "--requests", "6000"],
     "main_job": ["main_job.py"],
     "near_duplicates": ["near_duplicates.py"],
     "reading": ["reading.py"],
+    "sandbox": ["sandbox.py"],
     "secret_screen": ["secret_screen.py"],
     "seeds": ["seeds.py"],
     "whole_path": ["whole_path.py"],

@@ -11,6 +11,7 @@ latency     one program at a time: median and 95th percentile of milliseconds
 many        that many programs in one call: rate, and resident memory of all our processes while it goes on
 killed      kill -9 of the caller with programs at work: seconds until none of its processes is left
 loops       24 endless loops beside one fair program: what becomes of that
+same        programs with every end, many copies of each, alone and on a busy machine: verdicts other than the right one
 Processor time of processes that nobody waits for (those inside bubblewrap) is not counted.
 Rounds are interleaved; medians are printed, with the rate a core that follows from the processor time.
 """
@@ -293,12 +294,49 @@ def loops(args: argparse.Namespace, _: Path) -> None:
     )
 
 
+ENDS = {
+    "passed": ("import time\nwhile time.process_time() < 0.45: pass", "assert 1"),  # at half of its limit
+    "wrong_answer": ("def f(x): return x", "assert f(1) == 2"),
+    "exception": ("def f(): return 1 / 0", "f()"),
+    "compile_error": ("def f(:", "f()"),
+    "out_of_memory": ("def f(): return [0] * 10**9", "f()"),
+    "exited_early": ("import os\nos._exit(0)", "pass"),
+    "crashed": ("import ctypes\ndef f(): ctypes.string_at(0)", "f()"),
+    "output_limit": ("while True: print('x' * 1000)", "pass"),
+    "cpu_timeout": ("while True: pass", "pass"),
+}
+
+
+def same(args: argparse.Namespace, _: Path) -> None:
+    """The same programs again and again, alone and on a machine that is busy: each has to end in one way."""
+    limits = Limits(cpu_s=1.0, memory_mb=256)
+    for load, workers in ((0, 1), (2 * args.workers, args.workers)):
+        wanted = [name for name in ENDS for _ in range(args.copies)]
+        copies = (
+            Program(language="python", files=(("", f"{ENDS[name][0]}\n# {n}"),), tests=ENDS[name][1], limits=limits)
+            for n, name in enumerate(wanted)
+        )
+        hogs = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(load)]
+        try:
+            with Cells().open(workers) as runner:
+                ends = Counter((name, str(v.outcome)) for name, v in zip(wanted, runner.run(copies), strict=True))
+        finally:
+            for hog in hogs:
+                hog.kill()
+                hog.wait()
+        others = {ends_in: count for ends_in, count in ends.items() if ends_in[0] != ends_in[1]}
+        print(
+            f"same      {len(ENDS)} programs {args.copies} times beside {load} hogs: other verdicts: {others or 'none'}"
+        )
+
+
 PARTS: dict[str, Callable[[argparse.Namespace, Path], None]] = {
     "overhead": overhead,
     "latency": latency,
     "many": many,
     "killed": killed,
     "loops": loops,
+    "same": same,
 }
 
 
@@ -309,6 +347,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--loop-cpu-s", type=float, default=0.3)
+    parser.add_argument("--copies", type=int, default=10, help="of each program in `same`")
     parser.add_argument("--env", default="", help="a peer environment's python")
     parser.add_argument("--cache", action="store_true", help="keep verdicts while running many")
     parser.add_argument("--only", nargs="*", choices=list(PARTS), default=list(PARTS))
