@@ -12,11 +12,13 @@ from typing import Any
 
 import pytest
 
+from magicoder.benchmarks import _contest_judges
 from magicoder.errors import SandboxError
 from magicoder.protocols import Runner
 from magicoder.records import Limits, Outcome, Program
-from magicoder.sandboxes import _java_names, _ladder, _outcomes, _plan, _toolchains
+from magicoder.sandboxes import _java_names, _ladder, _plan, _toolchains
 from magicoder.sandboxes.cells import Cells
+from magicoder.text import outputs
 
 QUICK = Limits(cpu_s=1, wall_s=30, memory_mb=256, tmp_mb=16)
 SOURCE = "def f(x):\n    return x + 1"
@@ -173,8 +175,10 @@ def test_many_folders_do_not_keep_a_program_from_its_compiled_self(runner):
 
 def test_long_output_is_compared_in_time_that_grows_with_its_length():
     for word in (b"1" * 300_000 + b"x", b"1." * 150_000, b"1e" * 150_000, b"." + b"1" * 300_000 + b"x"):
-        assert _outcomes.difference(word, "5", "tokens")
-        assert _outcomes.difference(b"5", word.decode(), "tokens")
+        assert outputs.difference(word, "5", "tokens")
+        assert outputs.difference(b"5", word.decode(), "tokens")
+        for compare in ("tokens", "lcb", "apps"):
+            assert _contest_judges.difference(word.decode(), "5", compare)
 
 
 @pytest.mark.parametrize(

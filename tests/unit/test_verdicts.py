@@ -9,8 +9,9 @@ import pytest
 
 from magicoder.errors import SandboxError
 from magicoder.records import Outcome, Verdict
-from magicoder.sandboxes._outcomes import difference, line
+from magicoder.sandboxes._outcomes import line
 from magicoder.sandboxes._verdicts import Verdicts
+from magicoder.text.outputs import difference
 
 PASSED = Verdict(outcome=Outcome.PASSED, stdout="é\0", cpu_s=0.25, exit_code=0, toolchain="python3 3.11")
 SLOW = Verdict(outcome=Outcome.CPU_TIMEOUT, detail="used 10 s")

@@ -3,15 +3,13 @@
 import contextlib
 import json
 import math
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
-from typing import Any, Final
+from typing import Any
 
-_INTEGER: Final = re.compile(r"[+-]?[0-9]+\Z")
-_NUMBER: Final = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?\Z")
-TOLERANCE: Final = 1e-9
+from magicoder.text.outputs import TOLERANCE, of_tokens, short
+
 _APPS_RELATIVE, _APPS_ABSOLUTE = 1e-5, 1e-8
 
 
@@ -78,7 +76,7 @@ class Calls:
             inner = isinstance(expected, list) and expected and (len(expected) == 1 or self.any_item)
             if self.wrapped and inner and equal(got, expected[0]):
                 continue
-            raise AssertionError(f"call {number} of {len(self.cases)}: {_short(got)}, expected {_short(expected)}")
+            raise AssertionError(f"call {number} of {len(self.cases)}: {short(got)}, expected {short(expected)}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,28 +140,10 @@ def difference(printed: str, expected: str, compare: str) -> str:
     """
     if compare == "lcb":
         return _of_lines(printed, expected)
-    wrong = _of_tokens(printed, expected)
+    wrong = of_tokens(printed, expected)
     if wrong and compare == "apps" and _apps_equal(printed, expected):
         return ""
     return wrong
-
-
-def _of_tokens(printed: str, expected: str) -> str:
-    got, want = printed.split(), expected.split()
-    for place, (a, b) in enumerate(zip(got, want, strict=False), 1):
-        if a != b and not _same_number(a, b):
-            return f"word {place} is {_short(a)}, expected {_short(b)}"
-    return "" if len(got) == len(want) else f"{len(got)} words, expected {len(want)}"
-
-
-def _same_number(a: str, b: str) -> bool:
-    if _INTEGER.match(a) and _INTEGER.match(b):
-        with contextlib.suppress(ValueError):  # thousands of digits
-            return int(a) == int(b)
-        return False
-    if not (_NUMBER.match(a) and _NUMBER.match(b)):
-        return False
-    return math.isclose(float(a), float(b), rel_tol=TOLERANCE, abs_tol=TOLERANCE)
 
 
 def _of_lines(printed: str, expected: str) -> str:
@@ -173,7 +153,7 @@ def _of_lines(printed: str, expected: str) -> str:
         return f"{len(got)} lines, expected {len(want)}"
     for place, (a, b) in enumerate(zip(got, want, strict=True), 1):
         if a != b and not _same_decimals(a, b):
-            return f"line {place} is {_short(a)}, expected {_short(b)}"
+            return f"line {place} is {short(a)}, expected {short(b)}"
     return ""
 
 
@@ -194,8 +174,3 @@ def _apps_equal(printed: str, expected: str) -> bool:
     except ValueError:
         return False
     return all(abs(a - b) <= _APPS_ABSOLUTE + _APPS_RELATIVE * abs(b) for a, b in pairs)
-
-
-def _short(value: Any) -> str:
-    text = value if isinstance(value, str) else repr(value)
-    return ascii(text) if len(text) <= 60 else f"{text[:50]!a}… ({len(text)} characters)"

@@ -15,7 +15,6 @@ import struct
 from collections.abc import Sequence
 from typing import Any, Final
 
-NEWTIME: Final = 0x80
 NEWNS: Final = 0x20000
 NEWCGROUP: Final = 0x02000000
 NEWUTS: Final = 0x04000000

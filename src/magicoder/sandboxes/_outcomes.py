@@ -1,17 +1,12 @@
 """What a report means: from how a program ended and what it printed to one outcome and one line for a person."""
 
-import contextlib
-import math
 import re
 import signal
 from typing import Final
 
 from magicoder.records import Outcome, Program, Verdict
 from magicoder.sandboxes._wire import Report
-
-_TOLERANCE: Final = 1e-9
-_INTEGER: Final = re.compile(r"[+-]?[0-9]+\Z")
-_NUMBER: Final = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?\Z")  # one way only: no trying
+from magicoder.text.outputs import difference
 
 # How runtimes with a heap of their own say that it is full, before the kernel would.
 _HEAP_IS_FULL: Final = re.compile(
@@ -78,52 +73,6 @@ def _finished(program: Program, report: Report) -> tuple[Outcome, str]:
         if wrong:
             return Outcome.WRONG_ANSWER, wrong
     return Outcome.PASSED, ""
-
-
-def difference(printed: bytes, expected: str, compare: str) -> str:
-    """Return where output differs from what is expected, "" if it does not.
-
-    `exact`: byte by byte. `tokens`: white space aside; whole numbers have to be equal, others within 1e-9, absolute
-    or relative.
-
-    Raises:
-        ValueError: there is no such way to compare.
-    """
-    if compare == "exact":
-        if printed == expected.encode("utf-8", "surrogatepass"):
-            return ""
-        return _first_line_that_differs(printed.decode("utf-8", "replace"), expected)
-    if compare != "tokens":
-        raise ValueError(f"outputs are compared as `exact` or `tokens`, not as {compare!r}")
-    got, want = printed.decode("utf-8", "replace").split(), expected.split()
-    for place, (a, b) in enumerate(zip(got, want, strict=False), 1):
-        if a != b and not _same_number(a, b):
-            return f"word {place} is {_short(a)}, expected {_short(b)}"
-    if len(got) != len(want):
-        return f"{len(got)} words, expected {len(want)}"
-    return ""
-
-
-def _same_number(a: str, b: str) -> bool:
-    if _INTEGER.match(a) and _INTEGER.match(b):
-        with contextlib.suppress(ValueError):  # thousands of digits
-            return int(a) == int(b)
-        return False
-    if not (_NUMBER.match(a) and _NUMBER.match(b)):
-        return False
-    return math.isclose(float(a), float(b), rel_tol=_TOLERANCE, abs_tol=_TOLERANCE)
-
-
-def _first_line_that_differs(got: str, want: str) -> str:
-    lines, wanted = got.split("\n"), want.split("\n")
-    for place, (a, b) in enumerate(zip(lines, wanted, strict=False), 1):
-        if a != b:
-            return f"line {place} is {_short(a)}, expected {_short(b)}"
-    return f"{len(lines)} lines, expected {len(wanted)}"
-
-
-def _short(text: str) -> str:
-    return ascii(text) if len(text) <= 60 else f"{text[:50]!a}… ({len(text)} characters)"
 
 
 def line(text: str) -> str:
