@@ -105,6 +105,8 @@ class FaultyServer:
         self.url = f"http://127.0.0.1:{self._port}/v1"
         self._ready.set()
         await self._stop.wait()
+        await site.stop()
+        await asyncio.sleep(0.01)  # the runner knows what was accepted just now, and closes it too
         await runner.cleanup()
 
     async def _models(self, request: web.Request) -> web.StreamResponse:
