@@ -1,0 +1,33 @@
+"""The paper's prompt template: the text around an instruction and its response, in training and afterwards."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from magicoder.records import Message
+
+SYSTEM: Final = (
+    "You are an exceptionally intelligent coding assistant that consistently delivers accurate and reliable responses "
+    "to user instructions."
+)
+"""The paper's system line (appendix; the original's `MAGICODER_PROMPT`)."""
+_INSTRUCTION: Final = "\n\n@@ Instruction\n"
+_RESPONSE: Final = "\n\n@@ Response\n"
+
+
+def prompt(messages: Sequence[Message]) -> str:
+    """Return the text that a model continues: everything said so far, and the beginning of the next response.
+
+    A last message of the assistant is the beginning of its response and stands open. Turns of a longer talk follow
+    each other in the same two headings. A system message takes the place of the paper's.
+    """
+    system = SYSTEM
+    text = ""
+    for message in messages:
+        if message.role == "system":
+            system = message.content
+        elif message.role == "assistant":
+            text += _RESPONSE + message.content
+        else:
+            text += _INSTRUCTION + message.content
+    ends_open = bool(messages) and messages[-1].role == "assistant"
+    return system + text + ("" if ends_open else _RESPONSE)

@@ -1,0 +1,204 @@
+"""Everything that decides a training run, as one typed value. Pure Python: nothing here loads torch."""
+
+from dataclasses import dataclass, field
+from typing import Final
+
+MODES: Final = ("clean", "paper-exact")
+OPTIMIZERS: Final = ("adafactor", "adamw", "adamw_8bit")
+LAYOUTS: Final = ("auto", "packed", "sorted", "rows")
+SCHEDULES: Final = ("linear", "cosine", "constant")
+STRATEGIES: Final = ("auto", "ddp", "fsdp2")
+DTYPES: Final = ("bfloat16", "float32")
+TEMPLATES: Final = ("magicoder", "chat")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Base:
+    """The model to start from.
+
+    model              a folder with a model as transformers writes it, or a name on the Hugging Face hub
+    revision           branch, tag or commit on the hub
+    tokenizer          folder or name of the tokenizer; "": the model's own
+    random_weights     take the configuration only and draw the weights from `random_seed`: for tests and measurements
+    trust_remote_code  run Python code that comes with the model
+    """
+
+    model: str
+    revision: str = ""
+    tokenizer: str = ""
+    random_weights: bool = False
+    trust_remote_code: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """One pass of fine-tuning; the next one starts from its result.
+
+    data        dataset folders, Parquet or JSON Lines files, or `hub:NAME`; read in this order
+    columns     names of columns where they are not the usual ones: `{instruction: problem, response: solution}`
+    epochs      how often every example is seen
+    max_length  tokens of an example, special tokens included; what is longer is cut on the right and counted
+    max_examples  reads no more than these; 0: all
+    """
+
+    name: str
+    data: tuple[str, ...]
+    columns: dict[str, str] = field(default_factory=dict)
+    epochs: int = 2
+    max_length: int = 1216
+    max_examples: int = 0
+    learning_rate: float | None = None
+    warmup_steps: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Examples:
+    """How a row becomes tokens.
+
+    template     `magicoder` (the paper's) or `chat` (the tokenizer's chat template)
+    boundary     `separate`: prompt and response are tokenized apart, as in the original; `joint`: as one text, which is
+                 what a model sees when it is served
+    train_on     `last`: the last response; `all`: every response of a talk
+    """
+
+    template: str = "magicoder"
+    boundary: str = "separate"
+    train_on: str = "all"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batches:
+    """How examples form steps and micro-batches.
+
+    examples             of a step, over all processes (the paper: 512)
+    layout               `packed`: examples one behind the other, kept apart by the attention; `sorted`: rows of like
+                         length, padded on the right; `rows`: the order as it comes, padded (the original); `auto`:
+                         packed where the device has attention for it, else sorted
+    micro_batch_tokens   tokens computed at once on a device (`packed`, `sorted`), padding included
+    micro_batch_rows     examples computed at once (`rows`; the paper: 2)
+    """
+
+    examples: int = 512
+    layout: str = "auto"
+    micro_batch_tokens: int = 16_384
+    micro_batch_rows: int = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Optimization:
+    """The optimizer and its schedule; the defaults are the paper's.
+
+    optimizer       `adafactor` (as transformers has it, without relative steps), `adamw`, `adamw_8bit` (bitsandbytes)
+    max_grad_norm   0: no clipping
+    betas, epsilon  of AdamW
+    """
+
+    optimizer: str = "adafactor"
+    learning_rate: float = 5e-5
+    schedule: str = "linear"
+    warmup_steps: int = 15
+    weight_decay: float = 0.0
+    max_grad_norm: float = 0.0
+    betas: tuple[float, ...] = (0.9, 0.999)
+    epsilon: float = 1e-8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Precision:
+    """In which numbers the weights live and the products are made.
+
+    weights   `bfloat16` or `float32`, of the model that computes
+    master    keeps an exact float32 beside bfloat16 weights (16 more bits a weight); without it most small updates are
+              lost to rounding. `paper-exact` has none
+    fp8       products of linear layers in 8 bits where the device can (H100 and later)
+    """
+
+    weights: str = "bfloat16"
+    master: bool = True
+    fp8: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adapter:
+    """LoRA: small matrices are trained beside weights that stand still.
+
+    targets     names of modules; empty: all linear layers but the head
+    quantized   QLoRA: the weights that stand still are kept in 4 bits (bitsandbytes, a GPU)
+    merge       also write the model with the adapters added in
+    """
+
+    rank: int = 64
+    alpha: float = 16.0
+    dropout: float = 0.0
+    targets: tuple[str, ...] = ()
+    quantized: bool = False
+    merge: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """Where it runs; nothing here changes a result beyond rounding.
+
+    device        auto, cpu, cuda
+    processes     on this machine, one a GPU; 0: one for each GPU there is. Several machines: start `torchrun` yourself
+    strategy      `ddp`: every process holds the model; `fsdp2`: it is spread; `auto`: ddp where it fits
+    checkpointing recomputes activations instead of keeping them (a third more work, far less memory)
+    compile       compiles the layers (GPU)
+    """
+
+    device: str = "auto"
+    processes: int = 0
+    strategy: str = "auto"
+    checkpointing: bool = False
+    compile: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoints:
+    """What is kept so that nothing computed is lost.
+
+    every_steps   0: at the end of a stage only (and when asked to stop)
+    keep          the last so many
+    average       also write the mean of the weights of the last so many checkpoints; 0: no
+    """
+
+    every_steps: int = 50
+    keep: int = 2
+    average: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldOut:
+    """Examples set aside before training, to see the loss on what was not learned.
+
+    examples      so many of each stage; 0: none
+    every_steps   0: before the first and after the last step of a stage only
+    """
+
+    examples: int = 0
+    every_steps: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Training:
+    """A training run as one value.
+
+    mode    `paper-exact`: the original to the token: bfloat16 weights without a master, the mean of micro-batches'
+            means, rows of two, no step at lr 0 repaired. `clean`: an exact float32 master, the mean over all trained
+            tokens of a step, packed batches. The two do not give equal models at an equal learning rate
+            (docs/training.md)
+    """
+
+    name: str
+    base: Base
+    stages: tuple[Stage, ...]
+    mode: str = "clean"
+    random_seed: int = 42
+    examples: Examples = field(default_factory=Examples)
+    batches: Batches = field(default_factory=Batches)
+    optimization: Optimization = field(default_factory=Optimization)
+    precision: Precision = field(default_factory=Precision)
+    adapter: Adapter | None = None
+    machine: Machine = field(default_factory=Machine)
+    checkpoints: Checkpoints = field(default_factory=Checkpoints)
+    held_out: HeldOut = field(default_factory=HeldOut)
