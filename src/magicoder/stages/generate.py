@@ -1,7 +1,6 @@
 """Seeds become samples: each strategy's dialogue is driven to its end, without a barrier between one turn and the next.
 
-An answer is looked up in the journal before it is asked for, and is durable there before a strategy sees it. So a
-killed run pays again at most for what was in flight, and a run made again pays nothing.
+Prompts are asked through `asking`: an answer is durable in the journal before a strategy sees it.
 """
 
 import itertools
@@ -11,18 +10,16 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
 from typing import Any, Final
 
-from magicoder.errors import Interrupted, SandboxError, Unusable
-from magicoder.journal import Journal, key
-from magicoder.protocols import LLM, NOT_IDENTITY, Engine, Purse, Runner, Session, Strategy
+from magicoder import asking
+from magicoder.asking import LOOK_UP, NOT_IN_JOURNAL, OVER_BUDGET, Asker
+from magicoder.errors import SandboxError, Unusable
+from magicoder.protocols import NOT_IDENTITY, Engine, Runner, Strategy
 from magicoder.records import Completion, Failure, Program, Prompt, Rejection, Sample, Seed, Verdict
 from magicoder.store import Artifact, Progress, Writer, account
 
 STAGE: Final = "samples"
-OVER_BUDGET: Final = "over_budget"
-NOT_IN_JOURNAL: Final = "not_in_journal"
 UNASKED: Final = (OVER_BUDGET, NOT_IN_JOURNAL)
 """The reasons of seeds that were not asked about: the money was spent, or nothing was to be asked."""
 
@@ -42,34 +39,18 @@ class Outcome:
     lost: tuple[Rejection, ...] = ()
 
 
-LOOK_UP: Final = 256
-"""How many prompts are looked up in the journal at once."""
 TRY_OUT: Final = 64
 """Of how many dialogues programs are run at once; answers in flight wait for them."""
 
 
-def _goes_on() -> bool:
-    return False
-
-
 @dataclass(frozen=True, kw_only=True)
-class Desk:
-    """Who is asked, and what surrounds the asking.
+class Desk(asking.Desk):
+    """Who is asked, and where strategies try out programs.
 
-    purse    a cap on spending, None for none
-    folder   where a session may keep what must survive a crash
-    sandbox  opens one for strategies that try out programs, None if none is to be had
-    ask      False: go by the journal alone
-    stop     asked now and then; when it answers True, what is in flight is waited for and the stage ends
+    sandbox  opens one, None if none is to be had
     """
 
-    teacher: LLM
-    journal: Journal
-    purse: Purse | None = None
-    folder: Path | None = None
     sandbox: Callable[[], AbstractContextManager[Runner]] | None = None
-    ask: bool = True
-    stop: Callable[[], bool] = _goes_on
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -221,49 +202,28 @@ class Dialogue:
         return Outcome(seed=self.seed, rejection=rejection)
 
 
-@dataclass(slots=True, kw_only=True)
-class _Request:
-    """One request, and the dialogues that wait for its answer: equal requests are paid once."""
-
-    key: bytes
-    body: bytes
-    prompt: Prompt
-    dialogues: list[Dialogue]
-
-
 def _programs(dialogue: Dialogue) -> Programs:
     assert isinstance(dialogue.step, tuple)
     return dialogue.step
 
 
 class _Driver:
-    """Keeps as many prompts in flight as the session wants, whatever turn their dialogues are at."""
+    """Drives the dialogues, whatever turn they are at."""
 
     def __init__(
         self, settings: Generate, strategy: Strategy, desk: Desk, *, stack: ExitStack, progress: Progress
     ) -> None:
         self.settings = settings
-        self.progress = progress
         self.strategy = strategy
         self.desk = desk
         self.stack = stack
-        self.session: Session | None = None
+        self.asker: Asker[Dialogue] = Asker(desk, stack=stack, progress=progress)
         self.runner: Runner | None = None
         self.trying: deque[Dialogue] = deque()  # have programs, not yet run
-        self.asking: deque[Dialogue] = deque()  # have a prompt, not yet looked up
-        self.waiting: deque[_Request] = deque()  # not in the journal, not yet sent
-        self.by_key: dict[bytes, _Request] = {}  # waiting or sent
-        self.sent: dict[int, _Request] = {}  # by ticket
-        self.next_ticket = 0
-        self.asked = self.found = self.paid_tokens = 0
 
     def note(self) -> str:
         """Say what a watcher wants to know beside the bar."""
-        counts = ((self.asked, " asked"), (self.found, " reused"), (self.paid_tokens // 1000, "k tokens"))
-        # 80 columns leave 20 for it, so what is out of the ordinary, an outage, stands first.
-        parts = [getattr(teller, "note", "") for teller in (self.session, self.desk.purse)]
-        parts += [f"{number:,}{what}" for number, what in counts if number]
-        return ", ".join(filter(None, parts))
+        return self.asker.note()
 
     def outcomes(self, seeds: Artifact[Seed], indices: range) -> Iterator[Outcome]:
         """Yield one outcome a seed, in order."""
@@ -274,7 +234,7 @@ class _Driver:
             while started and (outcome := started[0].outcome) is not None:
                 started.popleft()
                 yield outcome
-            while not exhausted and len(started) < self._window() and len(self.asking) < LOOK_UP:
+            while not exhausted and len(started) < self._window() and len(self.asker.asking) < LOOK_UP:
                 seed = next(incoming, None)
                 if seed is None:
                     exhausted = True
@@ -288,25 +248,32 @@ class _Driver:
 
     def _window(self) -> int:
         # A session that takes more (a batch) decides how much is gathered for it.
-        return max(self.settings.window, self.session.capacity if self.session else 0)
+        return max(self.settings.window, self.asker.capacity)
 
     def _advance(self, dialogue: Dialogue, answer: Completion | tuple[Verdict, ...] | None) -> None:
         self._enqueue(dialogue, dialogue.advance(answer))
 
     def _enqueue(self, dialogue: Dialogue, step: Prompt | Programs | None) -> None:
-        if step is not None:
-            (self.asking if isinstance(step, Prompt) else self.trying).append(dialogue)
+        if isinstance(step, Prompt):
+            # What has begun is finished first: fewer half-paid dialogues, and parts are written sooner.
+            self.asker.ask(step, dialogue, first=dialogue.begun)
+        elif step is not None:
+            self.trying.append(dialogue)
 
     def _step(self) -> None:
-        """Look up what is asked, send what is not found, and take in answers when there is nothing else to do."""
-        if self.desk.stop():
-            self._drain()
-        self._look_up()
-        self._send()
+        """Ask, and take in answers when there is nothing else to do."""
+        self._take(self.asker.send())
         if self.trying:
             self._try_out()
-        elif self.sent and not self.asking:
-            self._collect()
+        elif not self.asker.asking:
+            self._take(self.asker.collect())
+
+    def _take(self, answers: list[tuple[Dialogue, Completion | Failure]]) -> None:
+        for dialogue, answer in answers:
+            if isinstance(answer, Failure):
+                self._enqueue(dialogue, dialogue.give_up(answer))
+            else:
+                self._advance(dialogue, answer)
 
     def _try_out(self) -> None:
         """Run the programs of some dialogues; the cache of verdicts makes a resumed run go the same way."""
@@ -318,113 +285,3 @@ class _Driver:
         verdicts = iter(list(self.runner.run(program for dialogue in some for program in _programs(dialogue))))
         for dialogue in some:
             self._advance(dialogue, tuple(itertools.islice(verdicts, len(_programs(dialogue)))))
-
-    def _look_up(self) -> None:
-        asking, self.asking = list(self.asking), deque()
-        keyed = [(self._request(d), d) for d in asking]
-        answers = self.desk.journal.find([request.key for request, _ in keyed])
-        for request, dialogue in keyed:
-            if request.key in answers:
-                self.found += 1
-                self._advance(dialogue, answers[request.key])
-            elif request.key in self.by_key:
-                self.by_key[request.key].dialogues.append(dialogue)
-            else:
-                self.by_key[request.key] = request
-                # What has begun is finished first: fewer half-paid dialogues, and parts are written sooner.
-                (self.waiting.appendleft if dialogue.begun else self.waiting.append)(request)
-
-    def _request(self, dialogue: Dialogue) -> _Request:
-        assert isinstance(dialogue.step, Prompt)
-        body = self.desk.teacher.body(dialogue.step)
-        name = key(self.desk.teacher.model, body)
-        return _Request(key=name, body=body, prompt=dialogue.step, dialogues=[dialogue])
-
-    def _send(self) -> None:
-        while self.waiting and not self.desk.ask:
-            self._give_up(self.waiting[0], Failure(reason=NOT_IN_JOURNAL, detail="nothing was to be asked"))
-        if self.waiting and self.session is None:
-            # Opened at the first miss: a run that the journal can answer needs neither key nor server.
-            self.session = self.stack.enter_context(self.desk.teacher.open(self.desk.purse, self.desk.folder))
-        while self.waiting and self.session is not None and len(self.sent) < self.session.capacity:
-            request = self.waiting[0]
-            if not self._affords(request):
-                if self.sent:
-                    return  # settling what is on its way will free some of what is set aside for it
-                self._give_up(request, Failure(reason=OVER_BUDGET, detail="no room in the budget for its worst case"))
-                continue
-            self.waiting.popleft()
-            self.sent[self.next_ticket] = request
-            self.session.submit(self.next_ticket, request.prompt)
-            self.next_ticket += 1
-
-    def _affords(self, request: _Request) -> bool:
-        """Set aside what a request may cost, unless it was sent before and counted then."""
-        purse, size = self.desk.purse, len(request.body)
-        if purse is None:
-            return True
-        is_under_way = getattr(self.session, "is_under_way", None)
-        if is_under_way is not None and is_under_way(request.key):
-            purse.adopt(self.next_ticket, request.key, request.prompt, size)
-            return True
-        return purse.reserve(self.next_ticket, request.prompt, size)
-
-    def _give_up(self, request: _Request, failure: Failure) -> None:
-        if self.waiting and self.waiting[0] is request:
-            self.waiting.popleft()
-        del self.by_key[request.key]
-        for dialogue in request.dialogues:
-            self._enqueue(dialogue, dialogue.give_up(failure))
-
-    def _collect(self) -> None:
-        assert self.session is not None
-        answers = self.session.collect()
-        if not answers:
-            self.progress.tick(0, self.note())  # a wait of hours goes on, and says so
-        entries = [(self.sent[t].key, a, self.sent[t].body) for t, a in answers if isinstance(a, Completion)]
-        # Durable when this returns; what another process stored first wins.
-        earlier = self.desk.journal.record(entries)
-        for ticket, received in answers:
-            request = self.sent.pop(ticket)
-            self.asked += 1
-            self._settle(ticket, received)
-            answer = earlier.get(request.key, received)
-            if isinstance(answer, Failure):
-                self._give_up(request, answer)
-                continue
-            del self.by_key[request.key]
-            for dialogue in request.dialogues:
-                self._advance(dialogue, answer)
-
-    def _settle(self, ticket: int, received: Completion | Failure) -> None:
-        paid = received if isinstance(received, Completion) else None
-        if paid is not None:
-            self.paid_tokens += paid.prompt_tokens + paid.completion_tokens
-        if self.desk.purse is not None:
-            maybe_paid = isinstance(received, Failure) and received.maybe_paid
-            self.desk.purse.settle(ticket, paid, maybe_paid=maybe_paid)
-
-    def _drain(self) -> None:
-        in_flight = len(self.sent) - self._take_back()
-        if in_flight and getattr(self.session, "resumable", False):
-            if self.desk.purse is not None:
-                self.desk.purse.leave({ticket: request.key for ticket, request in self.sent.items()})
-            raise Interrupted(
-                f"stopped as asked; {in_flight} prompts are in batches that go on at the endpoint: "
-                "run the same command again to fetch their answers"
-            )
-        while self.sent:
-            self._collect()
-            in_flight -= self._take_back()
-        raise Interrupted(
-            f"stopped as asked; {in_flight} answers in flight were waited for, and all are in the journal: "
-            "run the same command again to go on"
-        )
-
-    def _take_back(self) -> int:
-        """Take back what is not on the wire: it is not worth waiting for."""
-        withdrawn: list[tuple[int, Failure]] = getattr(self.session, "withdraw", list)()
-        for ticket, failure in withdrawn:
-            del self.sent[ticket]
-            self._settle(ticket, failure)
-        return len(withdrawn)
