@@ -81,7 +81,7 @@ def judge(place: Path, asked: dict[str, Any], **changed: Any) -> Differential:
         "last": count,
         "rule": "equal",
         "atol": 0.0,
-        "strict": True,
+        "faults": (),
         "least_cpu_s": 4.0,
     }
     return Differential(**asked, **{**settings, **changed}, place=str(place))
@@ -172,11 +172,11 @@ def test_a_tolerance_holds_from_the_first_float_on_in_the_harness_and_always_in_
     place = recorded(tmp_path, "def f(n): return n / 2 if n == 3 else n", "[[1],[3],[5]]", asked)
     late = loaded("def f(n): return n / 2 if n == 3 else n + (1e-9 if n == 5 else 0)")
     early = loaded("def f(n): return n / 2 if n == 3 else n + (1e-9 if n == 1 else 0)")
-    judge(place, asked, strict=False)(late)
-    judge(place, asked, strict=True)(late)
-    judge(place, asked, strict=True)(early)
+    judge(place, asked, faults=("late-tolerance",))(late)
+    judge(place, asked)(late)
+    judge(place, asked)(early)
     with pytest.raises(AssertionError, match="test 0"):
-        judge(place, asked, strict=False)(early)
+        judge(place, asked, faults=("late-tolerance",))(early)
 
 
 def test_a_range_of_tests_is_run_alone(tmp_path: Path, asked: dict[str, Any]) -> None:

@@ -16,7 +16,7 @@ returns an object of its own class that claims to equal everything passes there 
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -54,7 +54,7 @@ class _Prepared:
 class EvalPlus:
     """A `Suite` over the tasks of one of the two benchmarks."""
 
-    profiles = _oracles.PROFILES
+    profiles = _oracles.PROFILES.names
     scores = ("base", "plus")
 
     def __init__(self, name: str, version: str, tasks: Sequence[Task], rows: Sequence[_files.Row]) -> None:
@@ -73,6 +73,10 @@ class EvalPlus:
     def program_text(self, task: Task, answer: str, style: str) -> Extracted:
         """As in the protocol."""
         return _python_answers.program_text(task, answer, style)
+
+    def faults(self, profile: str) -> Mapping[str, str]:
+        """As in the protocol."""
+        return _oracles.PROFILES.faults(profile)
 
     def reference(self, task: Task) -> str:
         """As in the protocol."""
@@ -111,9 +115,10 @@ class EvalPlus:
         text = _differential.with_questions(code)
         # Mbpp/793 has no added inputs: its plus is its base.
         plus = (tests.base, len(prepared.seconds)) if len(prepared.seconds) > tests.base else (0, tests.base)
-        rule, least_cpu_s = _oracles.rule(self.name, task.entry_point), _LEAST_CPU_S
-        if profile == _oracles.OLD:
-            rule, least_cpu_s = "equal" if rule == "set" else rule, 1.0
+        faults = self.faults(profile)
+        rule = _oracles.rule(self.name, task.entry_point)
+        rule = "equal" if rule == "set" and _oracles.NO_SETS in faults else rule
+        least_cpu_s = 1.0 if _oracles.ONE_SECOND in faults else _LEAST_CPU_S
         found = []
         for name, (first, last) in zip(self.scores, ((0, tests.base), plus), strict=True):
             judge = _differential.Differential(
@@ -125,14 +130,14 @@ class EvalPlus:
                 last=last,
                 rule=rule,
                 atol=tests.atol,
-                strict=profile == "strict",
+                faults=tuple(fault for fault in _oracles.COMPARING if fault in faults),
                 least_cpu_s=least_cpu_s,
                 place=str(prepared.place),
             )
             most = sum(max(least_cpu_s, 4 * s) for s in prepared.seconds[first:last])
             limits = Limits(cpu_s=min(_MOST_CPU_S, most) + 1, memory_mb=_LIMITS.memory_mb, output_kb=_LIMITS.output_kb)
             program = Program(language="python", files=(("", text),), judge=judge, group=task.id, limits=limits)
-            found.append((name, program))
+            found.append((name, _hopeless(task, code, name, faults) or program))
         return tuple(found)
 
     def _recording(self, task: Task, place: Path) -> Program:
@@ -150,6 +155,15 @@ class EvalPlus:
     def _key(self, task: Task, python: str) -> str:
         parts: list[Any] = [_differential.FORMAT, python, self._tests[task.id].inputs, self.reference(task)]
         return digest([*parts, _differential.with_questions("")])[:16]
+
+
+def _hopeless(task: Task, code: str, score: str, faults: Mapping[str, str]) -> Program | None:
+    """Return a program that fails, where the harness fails every program; None elsewhere."""
+    for fault, (function, checks) in _oracles.HOPELESS.items():
+        if fault in faults and task.entry_point == function and score in checks:
+            tests = f"raise AssertionError({faults[fault]!r})"
+            return Program(language="python", files=(("", code),), tests=tests, group=task.id, limits=_LIMITS)
+    return None
 
 
 def _tests(task: Task, row: _files.Row) -> _Tests:

@@ -1,25 +1,48 @@
-"""When an answer counts as right in HumanEval+ and MBPP+: the published rules, in three readings.
+"""When an answer counts as right in HumanEval+ and MBPP+: the published rules, and what harnesses make of them.
 
-`evalplus` follows the harness (evalplus, master of October 2025) as far as honest programs can tell: answers are equal,
-or close where the expectation is a float or a list of floats, with these special cases. `strict` leaves out what is
-plainly an accident there:
-
-- A tolerance appears in the middle of a task, after its first expectation that is a float. Here it holds for all of it.
-- Comparison broadcasts: an empty list is close to any number, one number to a list of equal ones. Here forms agree.
-- Whole numbers beyond 64 bits are never close to a float. Here they are numbers like all others.
-
-`evalplus-0.2` is the harness of mid-2024, which many published figures are from: it compares all answers of MBPP+ as
-they are (no sets) and gives a call 1 s at least instead of 4.
+Answers are equal, or close where the expectation is a float or a list of floats, with some special cases. `evalplus`
+follows the harness (master of October 2025) as far as honest programs can tell; `strict` leaves out what is plainly an
+accident there: the faults below. `evalplus-head` has in addition what keeps a canonical solution from passing there.
+`evalplus-0.3.1` is the last release, `evalplus-0.2` the harness of mid-2024, which many published figures are from.
 """
 
 import math
 from collections.abc import Sequence
 from typing import Any, Final
 
+from magicoder.benchmarks._profiles import Profiles
+
 FLOAT_ATOL: Final = 1e-6
 RTOL: Final = 1e-7
-OLD: Final = "evalplus-0.2"
-PROFILES: Final = ("strict", "evalplus", OLD)
+LATE: Final = "late-tolerance"
+NUMPY: Final = "numpy"
+TYPES: Final = "types"
+NO_SETS: Final = "no-sets"
+ONE_SECOND: Final = "one-second"
+UNRECORDED: Final = "unrecorded"
+HEAP: Final = "heap"
+PROFILES: Final = Profiles(
+    known={
+        LATE: "a tolerance holds from the first answer on that is a float, not in the whole task",
+        NUMPY: "numbers are compared as numpy does: an empty list is close to any number, one number to a list of "
+        "equal ones, and a whole number beyond 64 bits to none",
+        TYPES: "answers within the tolerance have to be of the same type, as no list is where a tuple is expected",
+        NO_SETS: "eight tasks whose answers are sets are compared as lists",
+        ONE_SECOND: "a call may take 1 s where it may take 4 s elsewhere",
+        UNRECORDED: "answers to HumanEval/32 are not recorded, and so it always fails",
+        HEAP: "what the harness holds of Mbpp/255's tests counts as the program's memory, and so its plus always fails",
+    },
+    made_of={
+        "evalplus": (LATE, NUMPY),
+        "evalplus-head": (LATE, NUMPY, HEAP),
+        "evalplus-0.3.1": (LATE, NUMPY, TYPES, ONE_SECOND, UNRECORDED),
+        "evalplus-0.2": (LATE, NUMPY, NO_SETS, ONE_SECOND),
+    },
+)
+HOPELESS: Final = {UNRECORDED: ("find_zero", ("base", "plus")), HEAP: ("combinations_colors", ("plus",))}
+"""The function, and the checks, that no program passes with a fault."""
+COMPARING: Final = (LATE, NUMPY, TYPES)
+"""The faults of comparisons; others are no matter of a judge."""
 
 _SET: Final = frozenset(
     {
@@ -59,14 +82,18 @@ def is_floats(value: Any) -> bool:
     return isinstance(value, list | tuple) and bool(value) and all(isinstance(v, float) for v in value)
 
 
-def right(rule: str, answer: Any, expected: Any, arguments: Sequence[Any], atol: float, *, strict: bool) -> bool:
+def right(
+    rule: str, answer: Any, expected: Any, arguments: Sequence[Any], atol: float, *, faults: Sequence[str] = ()
+) -> bool:
     """Whether `answer` is right. Never raises: what cannot be compared is wrong."""
     try:
         if rule == "zero":
             return bool(abs(sum(c * math.pow(answer, i) for i, c in enumerate(arguments[0]))) <= atol)
         if rule == "any" or _exact(rule, answer, expected, arguments, atol):
             return True
-        return atol != 0 and (_close(answer, expected, atol) if strict else _broadcast(answer, expected, atol))
+        if atol == 0 or (TYPES in faults and type(answer) is not type(expected)):
+            return False
+        return _broadcast(answer, expected, atol) if NUMPY in faults else _close(answer, expected, atol)
     except (TypeError, ValueError, OverflowError, AttributeError, ArithmeticError, RecursionError):
         return False
 
