@@ -5,12 +5,13 @@ reported with file, line and field, and with the nearest name where there is one
 """
 
 import os
+import re
 import types
 import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Final, TypeVar
 
 import yaml
 
@@ -26,7 +27,10 @@ from magicoder.stages.generate import Generate
 from magicoder.stages.seeds import Seeds
 from magicoder.stages.verify import Verify
 from magicoder.strategies.comment_pairs import CommentPairs
+from magicoder.training.settings import Training
 
+_NUMBER: Final = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)e[+-]?\d+", re.IGNORECASE)
+V = TypeVar("V")
 S = TypeVar("S", "Recipe", Documents)
 
 
@@ -108,13 +112,26 @@ def read(path: Path) -> Recipe:
     Raises:
         RecipeError: no such file, not YAML, or a field that is unknown, ill-typed or impossible; says where.
     """
+    return parse(_text(path, f"write one with: magicoder init {path}"), str(path))
+
+
+def read_training(path: Path) -> Training:
+    """Return the training recipe in a YAML file.
+
+    Raises:
+        RecipeError: as `read`.
+    """
+    text = _text(path, "the folder recipes/ has some to start from (docs/training.md)")
+    return _value(text, str(path), Training)
+
+
+def _text(path: Path, otherwise: str) -> str:
     try:
-        text = path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise RecipeError(f"there is no recipe {path}; write one with: magicoder init {path}") from None
+        raise RecipeError(f"there is no recipe {path}; {otherwise}") from None
     except (OSError, UnicodeDecodeError) as e:
         raise RecipeError(f"the recipe {path} cannot be read: {e}") from e
-    return parse(text, str(path))
 
 
 def parse(text: str, file: str = "recipe.yaml") -> Recipe:
@@ -123,6 +140,10 @@ def parse(text: str, file: str = "recipe.yaml") -> Recipe:
     Raises:
         RecipeError: as `read`.
     """
+    return _value(text, file, Recipe)
+
+
+def _value(text: str, file: str, kind: type[V]) -> V:
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as e:
@@ -132,8 +153,8 @@ def parse(text: str, file: str = "recipe.yaml") -> Recipe:
         raise RecipeError(f"{file}: not valid YAML: {e}") from None
     if node is None:
         raise RecipeError(f"{file} is empty; write a recipe with: magicoder init")
-    recipe: Recipe = _Reader(file).dataclass(node, Recipe, "")
-    return recipe
+    value: V = _Reader(file).dataclass(node, kind, "")
+    return value
 
 
 class _Reader:
@@ -173,6 +194,8 @@ class _Reader:
             return node.value  # YAML reads `off` as false; a field that wants text means the word
         if hint is float and isinstance(found, int) and not isinstance(found, bool):
             return float(found)
+        if hint is float and isinstance(found, str) and node.style is None and _NUMBER.fullmatch(found):
+            return float(found)  # YAML 1.1 takes 5e-5, without a point, for text
         if not isinstance(found, hint) or (hint is int and isinstance(found, bool)):
             raise self.fail(node, f"{at} must be {words[hint]}, not {node.value!r}")
         return found
@@ -274,7 +297,7 @@ def _listed(known: list[str]) -> str:
     return f"; there are: {', '.join(known)}"
 
 
-def to_yaml(recipe: Recipe, *, private: bool = False) -> str:
+def to_yaml(recipe: Recipe | Training, *, private: bool = False) -> str:
     """Return the recipe as YAML, every field that decides the result written out.
 
     Absolute paths are cut to their last part: what is published says what was read, not where a person keeps it.

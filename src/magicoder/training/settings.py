@@ -1,7 +1,11 @@
 """Everything that decides a training run, as one typed value. Pure Python: nothing here loads torch."""
 
-from dataclasses import dataclass, field
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Final
+
+from magicoder.protocols import NOT_IDENTITY
 
 MODES: Final = ("clean", "paper-exact")
 OPTIMIZERS: Final = ("adafactor", "adamw", "adamw_8bit")
@@ -10,6 +14,19 @@ SCHEDULES: Final = ("linear", "cosine", "constant")
 STRATEGIES: Final = ("auto", "ddp", "fsdp2")
 DTYPES: Final = ("bfloat16", "float32")
 TEMPLATES: Final = ("magicoder", "chat")
+BOUNDARIES: Final = ("separate", "joint")
+
+
+def _one_of(value: str, known: Sequence[str], name: str) -> None:
+    if value not in known:
+        near = difflib.get_close_matches(value, known, n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise ValueError(f"{name} is one of {', '.join(known)}, not {value!r}{hint}")
+
+
+def _at_least(value: float, least: float, name: str) -> None:
+    if value < least:
+        raise ValueError(f"{name} is {value}; it must be at least {least}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +67,15 @@ class Stage:
     learning_rate: float | None = None
     warmup_steps: int | None = None
 
+    def __post_init__(self) -> None:
+        if not self.name or self.name.startswith(".") or "/" in self.name:
+            raise ValueError(f"name is {self.name!r}; it becomes a folder: no slash, no dot in front")
+        if not self.data:
+            raise ValueError(f"stage {self.name} has no data; name a dataset folder or file under `data:`")
+        _at_least(self.epochs, 1, "epochs")
+        _at_least(self.max_length, 2, "max_length")
+        _at_least(self.max_examples, 0, "max_examples")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Examples:
@@ -64,6 +90,11 @@ class Examples:
     template: str = "magicoder"
     boundary: str = "separate"
     train_on: str = "all"
+
+    def __post_init__(self) -> None:
+        _one_of(self.template, TEMPLATES, "template")
+        _one_of(self.boundary, BOUNDARIES, "boundary")
+        _one_of(self.train_on, ("last", "all"), "train_on")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +113,12 @@ class Batches:
     layout: str = "auto"
     micro_batch_tokens: int = 16_384
     micro_batch_rows: int = 2
+
+    def __post_init__(self) -> None:
+        _one_of(self.layout, LAYOUTS, "layout")
+        _at_least(self.examples, 1, "examples")
+        _at_least(self.micro_batch_tokens, 1, "micro_batch_tokens")
+        _at_least(self.micro_batch_rows, 1, "micro_batch_rows")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +139,15 @@ class Optimization:
     betas: tuple[float, ...] = (0.9, 0.999)
     epsilon: float = 1e-8
 
+    def __post_init__(self) -> None:
+        _one_of(self.optimizer, OPTIMIZERS, "optimizer")
+        _one_of(self.schedule, SCHEDULES, "schedule")
+        _at_least(self.learning_rate, 0, "learning_rate")
+        _at_least(self.warmup_steps, 0, "warmup_steps")
+        _at_least(self.max_grad_norm, 0, "max_grad_norm")
+        if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
+            raise ValueError(f"betas are {list(self.betas)}; give two numbers from 0 to below 1, e.g. [0.9, 0.999]")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Precision:
@@ -116,6 +162,9 @@ class Precision:
     weights: str = "bfloat16"
     master: bool = True
     fp8: bool = False
+
+    def __post_init__(self) -> None:
+        _one_of(self.weights, DTYPES, "weights")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,6 +182,9 @@ class Adapter:
     targets: tuple[str, ...] = ()
     quantized: bool = False
     merge: bool = True
+
+    def __post_init__(self) -> None:
+        _at_least(self.rank, 1, "rank")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,6 +204,10 @@ class Machine:
     checkpointing: bool = False
     compile: bool = False
 
+    def __post_init__(self) -> None:
+        _one_of(self.strategy, STRATEGIES, "strategy")
+        _at_least(self.processes, 0, "processes")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checkpoints:
@@ -165,6 +221,11 @@ class Checkpoints:
     every_steps: int = 50
     keep: int = 2
     average: int = 0
+
+    def __post_init__(self) -> None:
+        _at_least(self.every_steps, 0, "every_steps")
+        _at_least(self.keep, 1, "keep")
+        _at_least(self.average, 0, "average")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -199,6 +260,31 @@ class Training:
     optimization: Optimization = field(default_factory=Optimization)
     precision: Precision = field(default_factory=Precision)
     adapter: Adapter | None = None
-    machine: Machine = field(default_factory=Machine)
-    checkpoints: Checkpoints = field(default_factory=Checkpoints)
+    machine: Machine = field(default_factory=Machine, metadata=NOT_IDENTITY)
+    checkpoints: Checkpoints = field(default_factory=Checkpoints, metadata=NOT_IDENTITY)
     held_out: HeldOut = field(default_factory=HeldOut)
+
+    def __post_init__(self) -> None:
+        _one_of(self.mode, MODES, "mode")
+        if not self.name or self.name.startswith(".") or "/" in self.name:
+            raise ValueError(f"name is {self.name!r}; it becomes a folder below runs/: no slash, no dot in front")
+        if not self.stages:
+            raise ValueError("stages is empty; name at least one stage with its data")
+        names = [stage.name for stage in self.stages]
+        if twice := {name for name in names if names.count(name) > 1}:
+            raise ValueError(f"two stages are called {', '.join(sorted(twice))}; each needs a name of its own")
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether the original is followed to the token."""
+        return self.mode == "paper-exact"
+
+    @property
+    def has_master(self) -> bool:
+        """Whether an exact float32 of each weight is kept beside bfloat16."""
+        return self.precision.master and not self.is_exact and self.precision.weights == "bfloat16"
+
+    def optimization_of(self, stage: Stage) -> Optimization:
+        """Return the stage's optimization: the common one, and what the stage says otherwise."""
+        own = {"learning_rate": stage.learning_rate, "warmup_steps": stage.warmup_steps}
+        return replace(self.optimization, **{name: value for name, value in own.items() if value is not None})
