@@ -4,14 +4,18 @@ import hashlib
 import platform
 from dataclasses import fields, is_dataclass
 from enum import Enum
-from functools import cache
+from functools import cache, lru_cache
 from importlib import metadata
+from pathlib import Path
 from typing import Any, Final
 
 import orjson
 
 _DECIDING: Final = ("ahocorasick", "license-expression", "magicoder", "pathspec", "tree-sitter")
 """Beginnings of the names of packages that decide what is kept and what is not."""
+_WHOLE: Final = 32 * 2**20  # bytes; a larger file is digested by samples
+_SAMPLES: Final = 64
+_SAMPLE: Final = 2**16
 
 
 def canonical(value: Any) -> Any:
@@ -47,6 +51,31 @@ def digest(value: Any) -> str:
 def digest_bytes(data: bytes) -> str:
     """Return 32 hex digits of BLAKE2b over `data`."""
     return hashlib.blake2b(data, digest_size=16).hexdigest()
+
+
+@lru_cache(maxsize=64)
+def digest_files(files: tuple[tuple[str, int, int], ...]) -> str:
+    """Return 32 hex digits of the content of `files` (path, bytes, time of change in ns), "" for none.
+
+    Small files count whole, large ones by their size and 64 samples of 64 KiB, so that a model of many gigabytes takes
+    milliseconds; training changes all of them.
+
+    Raises:
+        OSError: one cannot be read.
+    """
+    if not files:
+        return ""
+    found = hashlib.blake2b(digest_size=16)
+    for name, size, _ in files:
+        found.update(orjson.dumps([Path(name).name, size]))
+        with Path(name).open("rb") as f:
+            if size <= _WHOLE:
+                found.update(f.read())
+                continue
+            for sample in range(_SAMPLES):
+                f.seek((size - _SAMPLE) * sample // (_SAMPLES - 1))
+                found.update(f.read(_SAMPLE))
+    return found.hexdigest()
 
 
 def number(text: str, bits: int = 31) -> int:
