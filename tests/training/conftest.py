@@ -1,0 +1,71 @@
+"""What tests of training share: tiny random models of four families, and a small tokenizer made on the spot."""
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+FAMILIES = ("llama", "qwen2", "qwen3", "starcoder2")
+VOCABULARY = 384
+TEXT = (
+    "You are an exceptionally intelligent coding assistant that consistently delivers accurate and reliable responses "
+    "to user instructions.\n\n@@ Instruction\nWrite a solution to the following coding problem:\n\n@@ Response\n"
+    "def add(first: int, second: int) -> int:\n    return first + second\n"
+    "```python\nfor i in range(10):\n    print(i)\n```\n"
+)
+
+
+@pytest.fixture
+def tiny() -> Callable[..., Any]:
+    """`tiny(family, attention="eager", dtype=None, **config)`: a model of two layers with weights from a fixed seed."""
+    torch = pytest.importorskip("torch")
+    transformers = pytest.importorskip("transformers")
+    torch.set_num_threads(1)
+
+    def make(family: str, attention: str = "eager", dtype: Any = None, **config: Any) -> Any:
+        settings: dict[str, Any] = {
+            "vocab_size": VOCABULARY,
+            "hidden_size": 32,
+            "intermediate_size": 64,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 4,
+            "num_key_value_heads": 2,
+            "max_position_embeddings": 512,
+            "bos_token_id": 0,
+            "eos_token_id": 1,
+            "pad_token_id": 1,
+            **({"head_dim": 8} if family == "qwen3" else {}),
+            **config,
+        }
+        shape = transformers.AutoConfig.for_model(family, **settings)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(1)
+            model = transformers.AutoModelForCausalLM.from_config(shape, attn_implementation=attention)
+        return model.to(dtype or torch.float32)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tokenizer() -> Any:
+    """A byte-level BPE with `<s>` (id 0) and `</s>` (id 1) and no padding token, as transformers wraps one."""
+    transformers = pytest.importorskip("transformers")
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    core = Tokenizer(models.BPE())
+    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    core.decoder = decoders.ByteLevel()
+    core.train_from_iterator(
+        [TEXT],
+        trainers.BpeTrainer(
+            vocab_size=VOCABULARY,
+            special_tokens=["<s>", "</s>"],
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+            show_progress=False,
+        ),
+    )
+    return transformers.PreTrainedTokenizerFast(tokenizer_object=core, bos_token="<s>", eos_token="</s>")
