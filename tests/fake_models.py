@@ -25,11 +25,12 @@ class FakeTokenizer:
         *,
         tokenize: bool,
         add_generation_prompt: bool,
+        continue_final_message: bool = False,
         return_dict: bool = False,
         chat_template: str = "",
         shout: bool = False,
     ) -> Any:
-        assert add_generation_prompt
+        assert add_generation_prompt is not continue_final_message
         assert not return_dict
         if self.system == "refuse" and any(m["role"] == "system" for m in chat):
             raise ValueError("System role not supported")
@@ -39,6 +40,9 @@ class FakeTokenizer:
         text = chat_template + "".join(f"<{m['role']}>{m['content']}" for m in shown)
         text = text.upper() if shout else text
         return [ord(c) for c in text] if tokenize else text
+
+    def __call__(self, text: str) -> dict[str, list[int]]:
+        return {"input_ids": [0, *map(ord, text)]}
 
 
 class FakeModel:

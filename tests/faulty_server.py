@@ -34,7 +34,7 @@ class Fault:
 
 
 class FaultyServer:
-    """Serves `POST /v1/chat/completions` and `GET /v1/models` from a thread of its own."""
+    """Serves `POST /v1/chat/completions`, `POST /v1/completions` and `GET /v1/models` from a thread of its own."""
 
     def __init__(self, *, models: tuple[str, ...] = ("mock",), latency_s: float = 0.0, limit: int = 0) -> None:
         self.models = models
@@ -43,6 +43,7 @@ class FaultyServer:
         self.per_window, self.window_s = 0, 1.0  # the most requests in a window of time, told by headers; 0: no limit
         self.key = ""  # if set, requests must bear it
         self.say: Callable[[str], str] = "echo: {}".format  # what is answered to a prompt's last message
+        self.takes_raw = True  # whether there is /v1/completions
         self.models_status = 200
         self.models_latency_s = 0.0
         self.requests: Counter[str] = Counter()
@@ -97,6 +98,8 @@ class FaultyServer:
         app = web.Application(client_max_size=2**26)
         app.router.add_get("/v1/models", self._models)
         app.router.add_post("/v1/chat/completions", self._chat)
+        if self.takes_raw:
+            app.router.add_post("/v1/completions", self._chat)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.01, handler_cancellation=True)
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", self._port, backlog=1024)
@@ -121,7 +124,7 @@ class FaultyServer:
         if not self._is_allowed(request):
             return _error(401, "invalid_api_key", f"Incorrect API key: {request.headers.get('Authorization')}")
         body = orjson.loads(await request.read())
-        prompt = body["messages"][-1]["content"]
+        prompt = asked(body)
         if self.limit and self.in_flight >= self.limit:
             self.refused += 1
             return _error(429, "rate_limit_exceeded", "too many", {"Retry-After": "1"})
@@ -181,11 +184,18 @@ class FaultyServer:
         return not self.key or request.headers.get("Authorization") == f"Bearer {self.key}"
 
 
+def asked(body: dict[str, Any]) -> str:
+    """The last message of a chat, or the raw text."""
+    text: str = body["messages"][-1]["content"] if "messages" in body else body["prompt"]
+    return text
+
+
 def reply(body: dict[str, Any], text: str = "", **changes: Any) -> dict[str, Any]:
     """What a healthy server says: one echo per sample, or `text`."""
-    text = text or "echo: " + body["messages"][-1]["content"]
+    text = text or "echo: " + asked(body)
     message = {"role": "assistant", "content": text, "reasoning_content": "hm"}
-    choices = [{"index": i, "finish_reason": "stop", "message": message} for i in range(body.get("n", 1))]
+    said = {"message": message} if "messages" in body else {"text": text}
+    choices = [{"index": i, "finish_reason": "stop", **said} for i in range(body.get("n", 1))]
     usage = {"prompt_tokens": 30, "completion_tokens": 22, "total_tokens": 52}
     return {
         "id": "c",

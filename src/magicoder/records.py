@@ -84,7 +84,12 @@ class Message:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prompt:
-    """One request to an LLM. `random_seed` reaches the endpoint and keeps equal prompts apart in the journal."""
+    """One request to an LLM. `random_seed` reaches the endpoint and keeps equal prompts apart in the journal.
+
+    Where the last message is the assistant's, it is the beginning of an answer that is to be continued.
+
+    raw   the text of the one message is continued as it stands, without a chat template
+    """
 
     messages: tuple[Message, ...]
     max_tokens: int | None = None
@@ -93,6 +98,7 @@ class Prompt:
     stop: tuple[str, ...] = ()
     random_seed: int | None = None
     n: int = 1
+    raw: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

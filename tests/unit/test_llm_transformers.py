@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from magicoder import invocation
+from magicoder import fingerprint, invocation
 from magicoder.errors import RecipeError, TeacherError
 from magicoder.fingerprint import digest
 from magicoder.llms import _local, _local_session, _local_torch
@@ -113,8 +113,8 @@ def test_files_that_decide_nothing_do_not_count(folder: Path) -> None:
 
 
 def test_large_weights_are_told_apart_by_samples(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_local, "_WHOLE", 1000)
-    monkeypatch.setattr(_local, "_SAMPLE", 16)
+    monkeypatch.setattr(fingerprint, "_WHOLE", 1000)
+    monkeypatch.setattr(fingerprint, "_SAMPLE", 16)
     weights = folder / "model.safetensors"
     found = {Transformers(model=str(folder)).content}
     data = weights.read_bytes()
@@ -245,11 +245,34 @@ def test_a_system_message_alone_becomes_the_user() -> None:
 
 def test_a_tokenizer_without_a_template_says_what_to_give(tmp_path: Path) -> None:
     with pytest.raises(TeacherError, match=r"no chat template.*chat_template:"):
-        _local.Template(FakeTokenizer(template=None), settings(), {})
+        _local.Template(FakeTokenizer(template=None), settings(), {}).encode(ask("why").messages)
     file = tmp_path / "t.jinja"
     file.write_text("given")
     template = _local.Template(FakeTokenizer(template=None), settings(chat_template=str(file)), {"shout": True})
     assert "".join(map(chr, template.encode([Message(role="user", content="why")]))) == "GIVEN<USER>WHY"
+
+
+def test_raw_text_needs_no_template_and_begins_as_the_tokenizer_does() -> None:
+    template = _local.Template(FakeTokenizer(template=None), settings(), {})
+    encoded = _local.encode(template, ask("def f(", raw=True), 1000)
+    assert encoded == _local.Encoded([0, *map(ord, "def f(")], 10)
+    too_long = _local.encode(template, ask("def f(", raw=True), 7)
+    assert isinstance(too_long, Failure)
+    assert too_long.detail == "7 tokens; the context is 7 tokens (max_context)"
+    with pytest.raises(TeacherError, match="no chat template"):
+        _local.encode(template, ask("def f("), 1000)
+
+
+def test_the_beginning_of_an_answer_stands_open() -> None:
+    template = _local.Template(FakeTokenizer(), settings(), {})
+    chat = (Message(role="user", content="Why?"), Message(role="assistant", content="Because"))
+    assert "".join(map(chr, template.encode(chat))) == "<user>Why?<assistant>Because"
+
+
+def test_raw_text_is_another_request() -> None:
+    llm = Transformers(model="owner/name")
+    assert b"raw" not in llm.body(ask("x")), "what was asked before there was raw text keeps its key"
+    assert llm.body(ask("x", raw=True)) != llm.body(ask("x"))
 
 
 def test_messages_that_the_template_refuses_are_a_failure_of_that_prompt() -> None:

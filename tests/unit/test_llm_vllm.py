@@ -127,9 +127,18 @@ def test_an_unknown_model_says_where_it_was_looked_for(vllm: Any) -> None:
 def test_a_model_without_a_chat_template_is_refused_and_the_engine_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     module: Any = fake_vllm(FakeTokenizer(template=None))
     monkeypatch.setitem(sys.modules, "vllm", module)
-    with pytest.raises(TeacherError, match="no chat template"), VLLM(model="owner/base").open():
-        pass
+
+    def drive(prompt: Prompt) -> list[Any]:
+        with VLLM(model="owner/base").open() as session:
+            session.submit(0, prompt)
+            return session.collect()
+
+    with pytest.raises(TeacherError, match="no chat template"):
+        drive(ask("a"))
     assert module.engines[0].stopped
+    ((_, answer),) = drive(Prompt(messages=ask("def f(").messages, max_tokens=5, raw=True))
+    assert isinstance(answer, Completion)
+    assert answer.prompt_tokens == len("def f(") + 1, "raw text needs no template"
 
 
 def test_a_local_folder_is_loaded_from_its_path(vllm: Any, tmp_path: Path) -> None:

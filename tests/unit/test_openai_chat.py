@@ -104,6 +104,47 @@ def test_the_request_says_everything_that_decides_the_answer(server: FaultyServe
     assert orjson.loads(llm.body(full)) == server.bodies[0]
 
 
+def test_raw_text_goes_to_the_completions(server: FaultyServer) -> None:
+    raw = Prompt(messages=(Message(role="user", content="def f("),), raw=True, max_tokens=9, stop=("\n\n",), n=2)
+    (answer,) = ask(client(server, max_tokens_field="max_completion_tokens"), raw).values()
+    assert isinstance(answer, Completion)
+    assert answer.texts == ("echo: def f(", "echo: def f(")
+    assert answer.prompt_tokens == 30
+    (body,) = server.bodies
+    assert body == {
+        "model": "mock",
+        "prompt": "def f(",
+        "temperature": 0.0,
+        "top_p": 1.0,
+        "n": 2,
+        "max_tokens": 9,
+        "stop": ["\n\n"],
+    }
+
+
+def test_a_server_without_completions_says_what_to_do_about_raw_text() -> None:
+    server = FaultyServer()
+    server.takes_raw = False
+    with server, pytest.raises(TeacherError, match=r"no /completions.*style `chat`"):
+        ask(client(server), Prompt(messages=(Message(role="user", content="def f("),), raw=True))
+
+
+def test_the_beginning_of_an_answer_is_sent_to_be_continued(server: FaultyServer) -> None:
+    begun = Prompt(messages=(Message(role="user", content="why"), Message(role="assistant", content="Because")))
+    ask(client(server), begun)
+    (body,) = server.bodies
+    assert (body["continue_final_message"], body["add_generation_prompt"]) == (True, False)
+    assert [m["role"] for m in body["messages"]] == ["user", "assistant"]
+
+
+def test_a_broken_server_is_tested_in_the_way_it_was_asked(server: FaultyServer) -> None:
+    server.fault("500")
+    raw = [Prompt(messages=(Message(role="user", content=f"def f{i}("),), raw=True) for i in range(9)]
+    with pytest.raises(TeacherError, match="failed"):
+        ask(client(server), *raw)
+    assert all("prompt" in body for body in server.bodies)
+
+
 def test_a_newer_name_for_the_token_limit_can_be_chosen(server: FaultyServer) -> None:
     ask(client(server, max_tokens_field="max_completion_tokens"), prompt("x", max_tokens=5))
     assert server.bodies[0]["max_completion_tokens"] == 5

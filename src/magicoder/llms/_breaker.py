@@ -254,7 +254,8 @@ class Breaker:
         wire = self._settings.wire(_canary(prompt))
         while True:
             now = asyncio.get_running_loop().time()
-            outcome = await self.endpoint.post(wire, _CANARY_TOKENS, now, LONGEST_DELAY_S)
+            path = self._settings.path(prompt)
+            outcome = await self.endpoint.post(path, wire, _CANARY_TOKENS, now, LONGEST_DELAY_S)
             if isinstance(outcome, Completion) or outcome.kind is not Kind.THROTTLED:
                 return outcome
             await self._rest(outcome.wait_s or LONGEST_DELAY_S / 10)
@@ -278,7 +279,9 @@ class Breaker:
 
 def _canary(prompt: Prompt) -> Prompt:
     """Return a prompt of the same shape and settings that is quickly answered; it names JSON, as JSON mode demands."""
-    *before, _ = prompt.messages
-    messages = (*(replace(m, content="Be brief.") for m in before), Message(role="user", content=_CANARY))
+    *before, last = prompt.messages
+    begun = [last] if last.role == "assistant" else []
+    before = before[:-1] if begun else before
+    messages = (*(replace(m, content="Be brief.") for m in before), Message(role="user", content=_CANARY), *begun)
     tokens = min(_CANARY_TOKENS, prompt.max_tokens or _CANARY_TOKENS)
     return replace(prompt, messages=messages, max_tokens=tokens, n=1)

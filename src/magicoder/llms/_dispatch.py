@@ -170,7 +170,7 @@ class Dispatcher:
             ask.sending = True
             self.sending += 1
             try:
-                outcome = await breaker.endpoint.post(ask.wire, ask.need, now, left_s)
+                outcome = await breaker.endpoint.post(self._settings.path(ask.prompt), ask.wire, ask.need, now, left_s)
             finally:
                 ask.sending = False
                 self.sending -= 1

@@ -40,6 +40,7 @@ class Endpoint:
         self._key = ""
         self._proxy: str | None = None
         self._http: aiohttp.ClientSession | None = None
+        self._path = "chat/completions"
 
     def start(self) -> None:
         """Find the key and make a session; sends nothing.
@@ -76,9 +77,10 @@ class Endpoint:
             http, self._http = self._http, None
             await http.close()
 
-    async def post(self, wire: bytes, tokens: int, now: float, left_s: float | None) -> Completion | Trouble:
+    async def post(self, path: str, wire: bytes, tokens: int, now: float, left_s: float | None) -> Completion | Trouble:
         """Ask once. `tokens` is what the request may use, `now` the loop's clock, `left_s` the rest of its deadline."""
         assert self._http is not None
+        self._path = path
         s = self._settings
         data = io.BytesIO(wire) if len(wire) > _LARGE_BODY else wire
         timeout = None  # the session's
@@ -86,7 +88,7 @@ class Endpoint:
             timeout = aiohttp.ClientTimeout(total=left_s)
         try:
             async with self._http.post(
-                f"{self.url}/chat/completions",
+                f"{self.url}/{path}",
                 data=data,
                 proxy=self._proxy,
                 allow_redirects=False,
@@ -202,6 +204,11 @@ class Endpoint:
             what = f"the account behind {name} has no credit left ({detail}); top it up"
         elif trouble.kind is Kind.MODEL:
             what = f"{self.url} has no model {s.model!r} ({detail}); give --llm, as the endpoint names it"
+        elif trouble.kind is Kind.ADDRESS and self._path == "completions":
+            what = (
+                f"{self.url} has no /completions ({detail}), where raw text is sent; ask in the style `chat`, or serve "
+                "the model with vLLM or llama.cpp"
+            )
         elif trouble.kind is Kind.ADDRESS:
             what = f"{self.url} has no /chat/completions ({detail}); correct --base-url, which often ends in /v1"
         elif trouble.kind is Kind.SETTING:

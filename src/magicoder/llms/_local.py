@@ -3,8 +3,6 @@
 Nothing here imports torch, transformers or vllm: a run that the journal answers never loads them.
 """
 
-import functools
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +11,7 @@ from typing import Any, Final, Protocol
 import orjson
 
 from magicoder.errors import RecipeError, TeacherError
-from magicoder.fingerprint import canonical
+from magicoder.fingerprint import canonical, digest_files
 from magicoder.records import Failure, Message, Prompt
 
 DTYPES: Final = ("auto", "float32", "float16", "bfloat16")
@@ -21,9 +19,6 @@ DTYPES: Final = ("auto", "float32", "float16", "bfloat16")
 _LOCAL_BEGINNINGS: Final = ("/", "./", "../", "~")
 _MODEL_FILES: Final = {".json", ".jinja", ".txt", ".model", ".py", ".safetensors", ".bin", ".pt", ".gguf"}
 _TRAINING_FILES: Final = ("optimizer", "rng_state", "scheduler", "trainer_state", "training_args")
-_WHOLE: Final = 32 * 2**20  # bytes; a larger file is digested by samples
-_SAMPLES: Final = 64
-_SAMPLE: Final = 2**16
 _DETAIL: Final = 400
 _PROBE: Final = "magicoder-probe"
 
@@ -85,6 +80,7 @@ def request(llm: Settings, prompt: Prompt) -> bytes:
         "stop": prompt.stop,
         "random_seed": prompt.random_seed,
         "n": prompt.n,
+        **({"raw": True} if prompt.raw else {}),
     }
     return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
 
@@ -107,30 +103,13 @@ def found_content(llm: Settings) -> str:
         if llm.chat_template and (template := Path(llm.chat_template).expanduser()).is_file():
             files.append(template)
         states = [f.stat() for f in files]
-        return _digest(tuple((str(f), s.st_size, s.st_mtime_ns) for f, s in zip(files, states, strict=True)))
+        return digest_files(tuple((str(f), s.st_size, s.st_mtime_ns) for f, s in zip(files, states, strict=True)))
     except OSError as e:
         raise RecipeError(f"cannot read {e.filename} ({e.strerror}); make it readable, or give another model") from e
 
 
 def _decides(file: Path) -> bool:
     return file.suffix in _MODEL_FILES and not file.name.startswith(_TRAINING_FILES) and file.is_file()
-
-
-@functools.lru_cache(maxsize=64)
-def _digest(files: tuple[tuple[str, int, int], ...]) -> str:
-    if not files:
-        return ""
-    digest = hashlib.blake2b(digest_size=16)
-    for name, size, _ in files:
-        digest.update(orjson.dumps([Path(name).name, size]))
-        with Path(name).open("rb") as f:
-            if size <= _WHOLE:
-                digest.update(f.read())
-                continue
-            for number in range(_SAMPLES):
-                f.seek((size - _SAMPLE) * number // (_SAMPLES - 1))
-                digest.update(f.read(_SAMPLE))
-    return digest.hexdigest()
 
 
 def check_files(llm: Settings) -> None:
@@ -204,35 +183,45 @@ def clean(text: str) -> str:
 
 
 class Template:
-    """A tokenizer's chat template, or another in its place.
+    """A tokenizer's chat template, or another in its place; a base model has none, and takes raw text only.
 
     Some templates refuse or ignore a system message; then its text goes before the first message of the user.
     """
 
     def __init__(self, tokenizer: Any, llm: Settings, kwargs: dict[str, Any]) -> None:
         self._tokenizer = tokenizer
+        self._model = llm.model
         self._kwargs = dict(kwargs)
+        self._is_there = bool(llm.chat_template or getattr(tokenizer, "chat_template", None))
         if llm.chat_template:
             self._kwargs["chat_template"] = Path(llm.chat_template).expanduser().read_text(encoding="utf-8")
-        elif not getattr(tokenizer, "chat_template", None):
-            raise TeacherError(
-                f"the tokenizer of {llm.model} has no chat template, so it is probably a base model; take an "
-                "instruction-tuned model, or give `chat_template:` the path of a Jinja file"
-            )
-        self.merges_system = not self._takes_system()
+        self.merges_system = self._is_there and not self._takes_system()
 
     def encode(self, messages: Sequence[Message]) -> list[int]:
-        """Return the tokens of a chat, up to where the assistant begins to speak.
+        """Return the tokens of a chat, up to where the assistant begins to speak, or has begun to.
 
         Raises:
+            TeacherError: there is no template.
             Exception: the template refuses it (no user message, two users in a row, …).
         """
+        if not self._is_there:
+            raise TeacherError(
+                f"the tokenizer of {self._model} has no chat template, so it is probably a base model; take an "
+                "instruction-tuned model, or give `chat_template:` the path of a Jinja file (evaluations can also ask "
+                "without: --style completion, or --style magicoder)"
+            )
         chat = merged(messages) if self.merges_system else messages
         plain = [{"role": m.role, "content": m.content} for m in chat]
+        has_begun = bool(plain) and plain[-1]["role"] == "assistant"
+        way = {"continue_final_message": True} if has_begun else {}
         ids = self._tokenizer.apply_chat_template(
-            plain, tokenize=True, add_generation_prompt=True, return_dict=False, **self._kwargs
+            plain, tokenize=True, add_generation_prompt=not has_begun, return_dict=False, **way, **self._kwargs
         )
         return list(ids)
+
+    def encode_raw(self, text: str) -> list[int]:
+        """Return the tokens of a text that is to be continued, behind what the tokenizer begins with (BOS)."""
+        return list(self._tokenizer(text)["input_ids"])
 
     def _takes_system(self) -> bool:
         chat = [{"role": "system", "content": _PROBE}, {"role": "user", "content": "?"}]
@@ -265,14 +254,21 @@ class Encoded:
 
 
 def encode(template: Template, prompt: Prompt, context: int) -> Encoded | Failure:
-    """Return the tokens of a prompt, and how many an answer may have within `context`; or why it cannot be asked."""
+    """Return the tokens of a prompt, and how many an answer may have within `context`; or why it cannot be asked.
+
+    Raises:
+        TeacherError: it is a chat, and the model has no template for one.
+    """
     try:
-        ids = template.encode(prompt.messages)
+        ids = template.encode_raw(prompt.messages[-1].content) if prompt.raw else template.encode(prompt.messages)
+    except TeacherError:
+        raise
     except Exception as e:  # a template raises whatever it likes
         return Failure(reason="bad_request", detail=f"the chat template refuses these messages: {clean(str(e))}")
     room = context - len(ids)
     if room < 1:
-        detail = f"{len(ids)} tokens with the chat template; the context is {context} tokens (max_context)"
+        how = "" if prompt.raw else " with the chat template"
+        detail = f"{len(ids)} tokens{how}; the context is {context} tokens (max_context)"
         return Failure(reason="prompt_too_long", detail=detail)
     return Encoded(ids, min(room, prompt.max_tokens) if prompt.max_tokens is not None else room)
 

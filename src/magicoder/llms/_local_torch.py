@@ -37,7 +37,7 @@ def load(llm: "Transformers") -> Iterator["Loaded"]:
     """Load the model and its tokenizer, and free them afterwards.
 
     Raises:
-        TeacherError: packages or model are not there, it does not fit, it has no chat template or no known context.
+        TeacherError: packages or model are not there, it does not fit, or it has no known context.
     """
     try:
         import torch

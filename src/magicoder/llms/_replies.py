@@ -89,10 +89,11 @@ def completion_of(value: Any, model: str) -> Completion | Trouble:
         return Trouble(Kind.EMPTY, "malformed_answer", "the reply has no choices", paid=True)
     texts, reasons = [], []
     for choice in choices:
-        message = choice.get("message") if isinstance(choice, dict) else None
-        if not isinstance(message, dict) or "content" not in message:
-            return Trouble(Kind.EMPTY, "malformed_answer", "a choice has no message content", paid=True)
-        texts.append(_text(message["content"]))
+        message = choice.get("message", choice) if isinstance(choice, dict) else None
+        said = "text" if message is choice else "content"  # raw text is answered by text
+        if not isinstance(message, dict) or said not in message:
+            return Trouble(Kind.EMPTY, "malformed_answer", f"a choice has no message {said}", paid=True)
+        texts.append(_text(message[said]))
         reasons.append(_word(choice.get("finish_reason")))
     usage = value.get("usage")
     usage = usage if isinstance(usage, dict) else {}

@@ -62,6 +62,7 @@ class Mock:
             "max_tokens": prompt.max_tokens,
             "random_seed": prompt.random_seed,
             "n": prompt.n,
+            **({"raw": True} if prompt.raw else {}),
         }
         return orjson.dumps(request, option=orjson.OPT_SORT_KEYS)
 

@@ -87,7 +87,15 @@ class OpenAIBatch:
         )
 
     def body(self, prompt: Prompt) -> bytes:
-        """Return the request as `openai_chat` would make it."""
+        """Return the request as `openai_chat` would make it.
+
+        Raises:
+            RecipeError: it is raw text, and batches go to the chat completions.
+        """
+        if prompt.raw and "chat" in self.url:
+            raise RecipeError(
+                f"batches go to {self.url}, which takes no raw text; for completions set url: /v1/completions"
+            )
         return self.chat().body(prompt)
 
     @contextmanager

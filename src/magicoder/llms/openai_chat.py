@@ -1,5 +1,8 @@
 """Any endpoint that speaks OpenAI's chat completions: a vendor's, or a local vLLM, llama.cpp or Ollama.
 
+Raw text goes to the completions beside them (`/completions`), which vendors rarely have and local servers do. The
+beginning of an answer is continued where the server knows `continue_final_message` (vLLM, SGLang).
+
 The original asks one request at a time and gives up after five errors (`generate_data.py`); this one keeps as many on
 their way as the endpoint takes, and tells apart what is wrong with one prompt and what is wrong with the endpoint.
 """
@@ -21,7 +24,8 @@ from magicoder.records import Prompt
 if TYPE_CHECKING:
     from magicoder.llms._chat import ChatSession
 
-_OURS: Final = ("model", "messages", "n", "seed", "stream")
+_OURS: Final = ("model", "messages", "prompt", "n", "seed", "stream")
+_CONTINUE: Final = {"continue_final_message": True, "add_generation_prompt": False}
 _LEAST: Final = {
     "concurrency": 1,
     "requests_per_minute": 1,
@@ -139,13 +143,13 @@ class OpenAIChat:
     def _request(self, prompt: Prompt) -> dict[str, Any]:
         request: dict[str, Any] = {
             "model": self.model,
-            "messages": [{"role": m.role, "content": m.content} for m in prompt.messages],
+            **_asked(prompt),
             # Said even where it is the API's default: some servers' defaults come from the model's files.
             "temperature": prompt.temperature,
             "top_p": prompt.top_p,
         }
         if prompt.max_tokens is not None:
-            request[self.max_tokens_field] = prompt.max_tokens
+            request["max_tokens" if prompt.raw else self.max_tokens_field] = prompt.max_tokens
         if prompt.stop:
             request["stop"] = prompt.stop
         if prompt.n != 1:
@@ -153,6 +157,10 @@ class OpenAIChat:
         if prompt.random_seed is not None:
             request["seed" if self.send_seed else "random_seed"] = prompt.random_seed
         return {k: v for k, v in {**request, **self.extra_body}.items() if v is not None}
+
+    def path(self, prompt: Prompt) -> str:
+        """Return where below the base URL a prompt is sent."""
+        return "completions" if prompt.raw else "chat/completions"
 
     def wire(self, prompt: Prompt) -> bytes:
         """Return the request as it is sent."""
@@ -172,6 +180,14 @@ class OpenAIChat:
             yield session
         finally:
             session.close()
+
+
+def _asked(prompt: Prompt) -> dict[str, Any]:
+    if prompt.raw:
+        return {"prompt": prompt.messages[-1].content}
+    messages = [{"role": m.role, "content": m.content} for m in prompt.messages]
+    has_begun = bool(messages) and messages[-1]["role"] == "assistant"
+    return {"messages": messages, **(_CONTINUE if has_begun else {})}
 
 
 def host_of(url: str) -> str:

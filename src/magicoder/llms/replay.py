@@ -49,6 +49,7 @@ class Replay:
             "messages": [{"role": m.role, "content": m.content} for m in prompt.messages],
             "n": prompt.n,
             "random_seed": prompt.random_seed,
+            **({"raw": True} if prompt.raw else {}),
         }
         return orjson.dumps(request, option=orjson.OPT_SORT_KEYS)
 

@@ -22,7 +22,7 @@ _PROMPTS: Final = ("temperature", "top_k", "top_p")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Transformers:
-    """A causal language model with a chat template.
+    """A causal language model. Chats need a chat template; raw text does not.
 
     Temperature and top_p are the prompt's; a sampled answer depends on its own `random_seed` and not on its neighbours'
     draws. Other settings of generation are the model's own (its generation_config.json), `generation` overrules them.
@@ -85,7 +85,7 @@ class Transformers:
         """Load the model, which takes seconds to minutes.
 
         Raises:
-            TeacherError: the packages or the model are not there, it does not fit, or it has no chat template.
+            TeacherError: the packages or the model are not there, or it does not fit.
         """
         _local.check_files(self)
         from magicoder.llms._local_session import LocalSession

@@ -26,7 +26,8 @@ _WIDER: Final = 2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VLLM:
-    """A causal language model with a chat template. Temperature, top_p and seed are the prompt's.
+    """A causal language model. Chats need a chat template; raw text does not. Temperature, top_p and seed
+    are the prompt's.
 
     model                   the path of a folder, or a name on the Hugging Face hub; a folder's name is kept as `model`
     revision                branch, tag or commit on the hub; name a commit to get the same model next year
@@ -86,7 +87,7 @@ class VLLM:
         """Start the engine, which takes a minute or two.
 
         Raises:
-            TeacherError: vLLM or the model are not there, it does not fit, or it has no chat template.
+            TeacherError: vLLM or the model are not there, or it does not fit.
         """
         _local.check_files(self)
         try:
