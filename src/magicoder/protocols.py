@@ -281,6 +281,25 @@ class Suite(Protocol):
         """
         ...
 
+    def faults(self, profile: str) -> Mapping[str, str]:
+        """Return what a profile does otherwise than `strict`, piece by piece: a name and a clause each.
+
+        `strict+<name>` is a profile, too, with that piece alone; `checks` knows it. So it can be said why a verdict
+        depends on the profile.
+
+        Raises:
+            RecipeError: there is no such profile.
+        """
+        ...
+
+    def exceptions(self, profile: str, installed: Callable[[str], str]) -> Mapping[str, str]:
+        """Return the tasks whose canonical solution is known to fail, and why; see `benchmarks/exceptions/`.
+
+        installed    the version of a library, by name, in the interpreter that runs Python programs; "" where there is
+                     none of that name
+        """
+        ...
+
     def reference(self, task: Task) -> str:
         """Return the text of the canonical program, for the self-check before scoring; "" if none is published."""
         ...

@@ -190,7 +190,7 @@ def test_a_range_of_tests_is_run_alone(tmp_path: Path, asked: dict[str, Any]) ->
 def test_a_place_is_no_part_of_a_judge(tmp_path: Path, asked: dict[str, Any]) -> None:
     from magicoder.fingerprint import digest
 
-    settings = {"answers": "x", "first": 0, "last": 1, "rule": "equal", "atol": 0.0, "strict": True, "least_cpu_s": 4.0}
+    settings = {"answers": "x", "first": 0, "last": 1, "rule": "equal", "atol": 0.0, "faults": (), "least_cpu_s": 4.0}
     one, two = (Differential(**asked, **settings, place=place) for place in ("/one", "/two"))
     assert digest(one) == digest(two)
 

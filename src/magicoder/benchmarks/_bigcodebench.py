@@ -9,24 +9,32 @@ without an import, and a class without tests passes.
 """
 
 import ast
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from magicoder.benchmarks import _programs
+from magicoder.benchmarks import _exceptions, _programs
+from magicoder.benchmarks._profiles import Profiles
 from magicoder.benchmarks._python_text import put_before, tree
 from magicoder.errors import RecipeError
 from magicoder.protocols import Runner
 from magicoder.records import STYLES, Extracted, Limits, Message, Program, Prompt, Task
 from magicoder.text.extraction import Wanted, continued, extract
 
-STRICT: Final = "strict"
-HARNESS: Final = "bigcodebench"
-_LIMITS: Final = {
-    STRICT: Limits(cpu_s=60, wall_s=180, memory_mb=4096, output_kb=16384, tmp_mb=512),
-    HARNESS: Limits(cpu_s=480, wall_s=240, memory_mb=8192, output_kb=65536, tmp_mb=1024),
-}
+UNCOUNTED: Final = "uncounted"
+IMPORTED: Final = "imported"
+SECONDS: Final = "240-s"
+PROFILES: Final = Profiles(
+    known={
+        UNCOUNTED: "tests are not counted, so that a class without any passes",
+        IMPORTED: "`os`, `sys` and `environ` are there without an import",
+        SECONDS: "a program may take 240 s of the clock, not 60 s of processor time",
+    },
+    made_of={"bigcodebench": (UNCOUNTED, IMPORTED, SECONDS)},
+)
+_LIMITS: Final = Limits(cpu_s=60, wall_s=180, memory_mb=4096, output_kb=16384, tmp_mb=512)
+_HARNESS: Final = Limits(cpu_s=480, wall_s=240, memory_mb=8192, output_kb=65536, tmp_mb=1024)
 _MAX_TOKENS: Final = 1280
 _STOPS: Final = ("\nif __name__", "\ndef main(", "\nprint(", "\n```", "\n\ndef ", "\n\nclass ", "\nassert ")
 _ASKED: Final = (
@@ -70,7 +78,7 @@ class Problem:
 class BigCodeBenchSuite:
     """A `Suite` of tasks with unittest classes; `instruct` asks with the instruction instead of the docstring."""
 
-    profiles = (STRICT, HARNESS)
+    profiles = PROFILES.names
     scores = ("all",)
 
     def __init__(self, name: str, version: str, problems: Sequence[Problem], *, instruct: bool) -> None:
@@ -119,18 +127,27 @@ class BigCodeBenchSuite:
 
     def checks(self, task: Task, code: str, profile: str) -> tuple[tuple[str, Program], ...]:
         """Return the one program that is `code`, with the tests of the task behind it."""
-        before = _MODULE + (_GIVEN if profile == HARNESS else "")
+        faults = self.faults(profile)
+        before = _MODULE + (_GIVEN if IMPORTED in faults else "")
         if "matplotlib" in code or "matplotlib" in task.tests:
             before += _AGG
-        wanted = count(task.tests) if profile == STRICT else None
+        wanted = None if UNCOUNTED in faults else count(task.tests)
         program = Program(
             language="python",
             files=(("", put_before(before, code)),),
             tests=f"{task.tests}\n{_END}__run_tests({wanted})\n",
             group=task.id,
-            limits=_LIMITS[profile],
+            limits=_HARNESS if SECONDS in faults else _LIMITS,
         )
         return (("all", program),)
+
+    def faults(self, profile: str) -> Mapping[str, str]:
+        """As in the protocol."""
+        return PROFILES.faults(profile)
+
+    def exceptions(self, profile: str, installed: Callable[[str], str]) -> Mapping[str, str]:
+        """As in the protocol."""
+        return _exceptions.known("bigcodebench", self.faults(profile), installed)
 
     def reference(self, task: Task) -> str:
         """As in the protocol: the harness's ground truth is prompt and canonical solution."""

@@ -5,7 +5,7 @@ the inputs and compares what was printed; expected outputs never enter the sandb
 time of a `Program` for each input, which could not stop at the first failure, nor make one score.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -15,13 +15,13 @@ from typing import Final
 from magicoder import languages
 from magicoder.benchmarks import _programs
 from magicoder.benchmarks._contest_judges import Calls, Outputs, SolutionTests
+from magicoder.benchmarks._profiles import Profiles
 from magicoder.benchmarks._python_text import put_before, tree
 from magicoder.errors import RecipeError
 from magicoder.protocols import Runner
 from magicoder.records import STYLES, Extracted, Judge, Limits, Message, Program, Prompt, Task
 from magicoder.text import extraction
 
-STRICT: Final = "strict"
 _MAX_TOKENS: Final = 2048
 _HEAVY: Final = ("numpy", "pandas", "scipy", "sklearn", "torch")
 _WHOLE_PROGRAM: Final = "Write a Python program that reads standard input and prints the answer to standard output."
@@ -50,14 +50,50 @@ def call_solution(method, arguments, named, seconds, given={function!r}, kept=[]
 _MIMICKED: Final = "\ndef run_mimicked(text, cpu_s):\n    return run_case(text, cpu_s, mimic=True)\n"
 
 
+GRADER: Final = "grader"
+LINES: Final = "lines"
+SIX_SECONDS: Final = "6-s"
+LOOSE: Final = "loose"
+ANY_ITEM: Final = "any-item"
+FOUR_SECONDS: Final = "4-s"
+LCB_PROFILES: Final = Profiles(
+    known={
+        GRADER: "programs run as the body of a function, with streams that are no files: `open(0)`, `for line in "
+        "sys.stdin`, `sys.stdout.buffer`, `global`, `quit()` and a main guard before the end do not work",
+        LINES: "outputs are compared line by line, as text or decimals, where rounding does not count as equal",
+        SIX_SECONDS: "an input may take 6 s, not 10",
+    },
+    made_of={"lcb": (GRADER, LINES, SIX_SECONDS)},
+)
+APPS_PROFILES: Final = Profiles(
+    known={
+        LOOSE: "lines and words may come in any order, and numbers within 1e-5",
+        ANY_ITEM: "of several expected values the first one will do",
+        FOUR_SECONDS: "an input may take 4 s, not 10",
+    },
+    made_of={"apps": (LOOSE, ANY_ITEM, FOUR_SECONDS)},
+)
+_SECONDS: Final = {SIX_SECONDS: 6, FOUR_SECONDS: 4}
+_COMPARE: Final = {LINES: "lcb", LOOSE: "apps"}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
-    """A harness's semantics: how outputs are compared, seconds for each input, its grader's faults."""
+    """How outputs are compared, seconds for each input, a grader's faults."""
 
     compare: str = "tokens"
     cpu_s: int = 10
     mimic: bool = False
     any_item: bool = False
+
+
+def _semantics(faults: Mapping[str, str], cpu_s: int) -> Profile:
+    return Profile(
+        compare=next((_COMPARE[fault] for fault in faults if fault in _COMPARE), "tokens"),
+        cpu_s=next((_SECONDS[fault] for fault in faults if fault in _SECONDS), cpu_s),
+        mimic=GRADER in faults,
+        any_item=ANY_ITEM in faults,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,14 +119,18 @@ class ContestSuite:
 
     scores = ("all",)
 
-    def __init__(self, name: str, version: str, contests: Sequence[Contest], profiles: Mapping[str, Profile]) -> None:
+    def __init__(
+        self, name: str, version: str, contests: Sequence[Contest], profiles: Profiles, *, cpu_s: int = 10
+    ) -> None:
+        """`cpu_s` are seconds for each input."""
         self.name = name
         self.version = version
         self.tasks = [contest.task for contest in contests]
-        self.profiles = tuple(profiles)
+        self.profiles = profiles.names
         self._profiles = profiles
+        self._cpu_s = cpu_s
         self._contests = {contest.task.id: contest for contest in contests}
-        self._judges: dict[tuple[str, str], Judge] = {}
+        self._judges: dict[tuple[str, Profile], Judge] = {}
 
     def prompt(self, task: Task, style: str) -> Prompt:
         """Return what a model is asked, in words of ours.
@@ -135,7 +175,7 @@ class ContestSuite:
 
     def checks(self, task: Task, code: str, profile: str) -> tuple[tuple[str, Program], ...]:
         """Return the one program that runs on all inputs."""
-        contest, semantics = self._contests[task.id], self._profiles[profile]
+        contest, semantics = self._contests[task.id], _semantics(self.faults(profile), self._cpu_s)
         count = max(1, len(contest.cases))
         limits = Limits(cpu_s=semantics.cpu_s * (count + 1.0), wall_s=30.0 + 3 * semantics.cpu_s, tmp_mb=256)
         if tree(code) is None:  # the sandbox says where; were it right there, it would still not have been judged
@@ -150,7 +190,7 @@ class ContestSuite:
                 limits=limits,
             )
             return (("all", program),)
-        key = (task.id, profile)
+        key = (task.id, semantics)
         if key not in self._judges:
             self._judges[key] = _judge(contest, semantics)
         text = put_before(PRELUDE, code) + _CALL.format(function=contest.function)
@@ -158,6 +198,14 @@ class ContestSuite:
             text = _running(code) + (_MIMICKED if semantics.mimic else "")
         program = Program(language="python", files=(("", text),), judge=self._judges[key], group=task.id, limits=limits)
         return (("all", program),)
+
+    def faults(self, profile: str) -> Mapping[str, str]:
+        """As in the protocol."""
+        return self._profiles.faults(profile)
+
+    def exceptions(self, profile: str, installed: Callable[[str], str]) -> Mapping[str, str]:  # noqa: ARG002 - the protocol's
+        """Return none."""
+        return {}
 
     def reference(self, task: Task) -> str:
         """As in the protocol."""

@@ -5,22 +5,32 @@ so that problems that share one are scored with the first one's tests (38 of 1,0
 an answer is cut as published, whatever it says. Its limit is 120 s.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from magicoder.benchmarks import _ds1000_answers as answers
+from magicoder.benchmarks import _exceptions
+from magicoder.benchmarks._profiles import Profiles
 from magicoder.errors import RecipeError
 from magicoder.protocols import Runner
 from magicoder.records import STYLES, Extracted, Limits, Message, Program, Prompt, Task
 
-STRICT: Final = "strict"
-BIGCODE: Final = "bigcode"
-_LIMITS: Final = {
-    STRICT: Limits(cpu_s=30, wall_s=120, memory_mb=4096, output_kb=16384),
-    BIGCODE: Limits(cpu_s=120, wall_s=120, memory_mb=8192, output_kb=16384),
-}
+FIRST_TESTS: Final = "first-tests"
+CUT: Final = "cut"
+SECONDS: Final = "120-s"
+PROFILES: Final = Profiles(
+    known={
+        FIRST_TESTS: "tests are looked up by the reference code: a problem gets those of the first that shares it",
+        CUT: "an answer is cut at the first of the published stop sequences, whatever it says",
+        SECONDS: "a program may take 120 s, not 30",
+    },
+    made_of={"bigcode": (FIRST_TESTS, CUT, SECONDS)},
+)
+_LIMITS: Final = Limits(cpu_s=30, wall_s=120, memory_mb=4096, output_kb=16384)
+_HARNESS: Final = Limits(cpu_s=120, wall_s=120, memory_mb=8192, output_kb=16384)
+_SEABORN_DATA: Final = "seaborn-data"
 _MAX_TOKENS: Final = 1024
 _STOPS: Final = ("</code>", "# SOLUTION END", "\nEND SOLUTION")
 _AGG: Final = "import matplotlib\nmatplotlib.use('agg')\n"
@@ -37,7 +47,7 @@ class Problem:
 class Ds1000Suite:
     """A `Suite` of answers that go into a given context."""
 
-    profiles = (STRICT, BIGCODE)
+    profiles = PROFILES.names
     scores = ("all",)
 
     def __init__(
@@ -95,9 +105,9 @@ class Ds1000Suite:
         The program itself only holds the answer as text; the context comes as tests, so that an answer which ends the
         process has not passed.
         """
-        context, text = task.tests, code
-        if profile == BIGCODE:
-            context, text = self._first[task.reference], answers.published(code)
+        faults = self.faults(profile)
+        context = self._first[task.reference] if FIRST_TESTS in faults else task.tests
+        text = answers.published(code) if CUT in faults else code
         tables = self._seaborn_data if "load_dataset(" in context else ()
         agg = _AGG if "matplotlib" in context else ""
         calls = "test_execution(__answer__)\n" + ("test_string(__answer__)\n" if "def test_string(" in context else "")
@@ -106,9 +116,18 @@ class Ds1000Suite:
             files=(("", f"__answer__ = {text!r}\n"), *tables),
             tests=f"{agg}{context}\n{calls}",
             group=task.id,
-            limits=_LIMITS[profile],
+            limits=_HARNESS if SECONDS in faults else _LIMITS,
         )
         return (("all", program),)
+
+    def faults(self, profile: str) -> Mapping[str, str]:
+        """As in the protocol."""
+        return PROFILES.faults(profile)
+
+    def exceptions(self, profile: str, installed: Callable[[str], str]) -> Mapping[str, str]:
+        """As in the protocol."""
+        at_hand = (_SEABORN_DATA,) if self._seaborn_data else ()
+        return _exceptions.known("ds1000", self.faults(profile), installed, at_hand=at_hand)
 
     def reference(self, task: Task) -> str:
         """As in the protocol."""

@@ -16,12 +16,12 @@ returns an object of its own class that claims to equal everything passes there 
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from magicoder.benchmarks import _differential, _files, _python_answers
+from magicoder.benchmarks import _differential, _exceptions, _files, _python_answers
 from magicoder.benchmarks import _evalplus_oracles as _oracles
 from magicoder.errors import BenchmarkError
 from magicoder.fingerprint import digest, digest_bytes
@@ -77,6 +77,10 @@ class EvalPlus:
     def faults(self, profile: str) -> Mapping[str, str]:
         """As in the protocol."""
         return _oracles.PROFILES.faults(profile)
+
+    def exceptions(self, profile: str, installed: Callable[[str], str]) -> Mapping[str, str]:
+        """As in the protocol."""
+        return _exceptions.known(self.name, self.faults(profile), installed)
 
     def reference(self, task: Task) -> str:
         """As in the protocol."""

@@ -1,14 +1,15 @@
 """HumanEval-X opened for scoring: prompts, programs, and what the published tests need of a machine."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Final
 
 from magicoder import languages
-from magicoder.benchmarks import _programs
+from magicoder.benchmarks import _exceptions, _programs
+from magicoder.benchmarks._profiles import ONLY_STRICT
 from magicoder.errors import RecipeError
 from magicoder.protocols import Runner
 from magicoder.records import Extracted, Message, Program, Prompt, Task
@@ -115,7 +116,7 @@ class HumanEvalXSuite:
     @property
     def profiles(self) -> tuple[str, ...]:
         """Ours."""
-        return ("strict",)
+        return ONLY_STRICT.names
 
     @property
     def scores(self) -> tuple[str, ...]:
@@ -162,6 +163,14 @@ class HumanEvalXSuite:
         tests = task.tests if task.language == "python" else ""
         program = Program(language=task.language, files=self._files(task, code), tests=tests, group=task.id)
         return (("all", program),)
+
+    def faults(self, profile: str) -> Mapping[str, str]:
+        """As in the protocol."""
+        return ONLY_STRICT.faults(profile)
+
+    def exceptions(self, profile: str, installed: Callable[[str], str]) -> Mapping[str, str]:
+        """As in the protocol."""
+        return _exceptions.known("humaneval_x", self.faults(profile), installed)
 
     def reference(self, task: Task) -> str:
         """Return the canonical program: what is given, and the published continuation."""

@@ -1,20 +1,32 @@
 """MultiPL-E opened for scoring: prompts, programs, and the semantics of its own harness."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 from magicoder import languages
 from magicoder.benchmarks import _programs
+from magicoder.benchmarks._profiles import Profiles
 from magicoder.errors import RecipeError
 from magicoder.protocols import Runner
 from magicoder.records import Extracted, Limits, Message, Program, Prompt, Task
 from magicoder.text.extraction import Wanted, continued, extract
 
-STRICT: Final = "strict"
-HARNESS: Final = "multipl-e"
+CLOCK: Final = "clock"
+OUTPUT: Final = "output"
+BY_REFERENCE: Final = "by-reference"
+EXCEPTIONS: Final = "exceptions"
+PROFILES: Final = Profiles(
+    known={
+        CLOCK: "a program may take 15 s of the clock (JavaScript, Rust, Swift, C# 5; Go 30), not 10 s of work",
+        OUTPUT: "output is read so slowly that a program which prints 200 kB runs out of time",
+        BY_REFERENCE: "lists and dictionaries of C# are compared by `Equals`, which never holds",
+        EXCEPTIONS: "a C# program that ends by an exception has passed: only failed asserts are looked for",
+    },
+    made_of={"multipl-e": (CLOCK, OUTPUT, BY_REFERENCE, EXCEPTIONS)},
+)
 
 _HARNESS_SECONDS: Final = {"javascript": 5, "rust": 5, "swift": 5, "csharp": 5, "go": 30}
 """Seconds of the clock that the harness gives a run; 15 elsewhere."""
@@ -81,7 +93,7 @@ class MultiPlESuite:
     @property
     def profiles(self) -> tuple[str, ...]:
         """Ours, and the harness's."""
-        return (STRICT, HARNESS)
+        return PROFILES.names
 
     @property
     def scores(self) -> tuple[str, ...]:
@@ -124,16 +136,26 @@ class MultiPlESuite:
         """Return the one program that is `code` and its tests; a program that holds the tests already runs as it is."""
         own = _programs.has_tests(code, task.tests) or _has_a_version_of(task.tests, code)
         text = code if own else _programs.joined(code, task.tests, looked_for(task))
-        limits = Limits()
+        limits, faults = Limits(), self.faults(profile)
         if task.language == "csharp":
-            text = _exceptions_pass(text) if profile == HARNESS else _compared_by_value(text)
-        if profile == HARNESS:
-            seconds = _HARNESS_SECONDS.get(task.language, 15)
-            kilobytes = int(seconds * _HARNESS_KB_A_SECOND)
-            limits = Limits(cpu_s=4.0 * seconds, wall_s=seconds, memory_mb=4096, output_kb=kilobytes)
+            text = text if BY_REFERENCE in faults else _compared_by_value(text)
+            text = _exceptions_pass(text) if EXCEPTIONS in faults else text
+        seconds = _HARNESS_SECONDS.get(task.language, 15)
+        if CLOCK in faults:
+            limits = replace(limits, cpu_s=4.0 * seconds, wall_s=seconds, memory_mb=4096)
+        if OUTPUT in faults:
+            limits = replace(limits, output_kb=int(seconds * _HARNESS_KB_A_SECOND))
         name = "main_test.go" if task.language == "go" else ""
         program = Program(language=task.language, files=((name, text),), group=task.id, limits=limits)
         return (("all", program),)
+
+    def faults(self, profile: str) -> Mapping[str, str]:
+        """As in the protocol."""
+        return PROFILES.faults(profile)
+
+    def exceptions(self, profile: str, installed: Callable[[str], str]) -> Mapping[str, str]:  # noqa: ARG002 - the protocol's
+        """Return none: no canonical solutions are published."""
+        return {}
 
     def reference(self, task: Task) -> str:  # noqa: ARG002 - the protocol's
         """Return "": none are published."""

@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 import orjson
 
 from magicoder.benchmarks import _files, _prose
-from magicoder.benchmarks._contests import STRICT, Contest, ContestSuite, Profile
+from magicoder.benchmarks._contests import APPS_PROFILES, Contest, ContestSuite
 from magicoder.errors import BenchmarkError
 from magicoder.protocols import Suite
 from magicoder.records import Task
@@ -66,8 +66,7 @@ class Apps:
         contests = [contest for task in self.tasks(data) if (contest := _contest(task)) is not None]
         if not contests:
             raise BenchmarkError(f"{self.name}: the problems under {data} have no tests; put the published files there")
-        profiles = {STRICT: Profile(), "apps": Profile(compare="apps", cpu_s=4, any_item=True)}
-        return ContestSuite(self.name, self.version, contests, profiles)
+        return ContestSuite(self.name, self.version, contests, APPS_PROFILES)
 
     def _split(self, folder: Path, name: str, split: str) -> Iterator[Task]:
         lines = [p for p in (folder / f"{name}.jsonl", folder / f"{name}.jsonl.gz") if p.is_file()]

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from magicoder.benchmarks import _files, _prose
-from magicoder.benchmarks._contests import STRICT, Contest, ContestSuite, Profile
+from magicoder.benchmarks._contests import Contest, ContestSuite
+from magicoder.benchmarks._profiles import ONLY_STRICT
 from magicoder.protocols import Suite
 from magicoder.records import Task
 
@@ -55,7 +56,7 @@ class LeetCode:
             Contest(task=task, tests=task.tests, starter=task.prompt.rpartition('"""')[2].strip())
             for task in self.tasks(data)
         ]
-        return ContestSuite(self.name, self.version, contests, {STRICT: Profile(cpu_s=30)})
+        return ContestSuite(self.name, self.version, contests, ONLY_STRICT, cpu_s=30)
 
 
 PLUGIN = LeetCode

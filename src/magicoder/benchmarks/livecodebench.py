@@ -22,12 +22,11 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from magicoder.benchmarks import _files, _prose
-from magicoder.benchmarks._contests import STRICT, Contest, ContestSuite, Profile
+from magicoder.benchmarks._contests import LCB_PROFILES, Contest, ContestSuite
 from magicoder.errors import BenchmarkError, RecipeError
 from magicoder.protocols import Suite
 from magicoder.records import Task
 
-LCB = "lcb"
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}\Z")
 _RELEASE = re.compile(r"v([1-9])\Z")
 
@@ -97,8 +96,7 @@ class LiveCodeBench:
         days = f"{self.first}..{self.last}" if self.first + self.last else ""
         release = f"v{self.release}" if self.release else ""
         name = "-".join(part for part in (self.name, release, days) if part)
-        profiles = {STRICT: Profile(), LCB: Profile(compare="lcb", cpu_s=6, mimic=True)}
-        return ContestSuite(name, self.version, contests, profiles)
+        return ContestSuite(name, self.version, contests, LCB_PROFILES)
 
     def _is_within(self, day: str) -> bool:
         return (not self.first or day >= self.first) and (not self.last or (day != "" and day <= self.last))
