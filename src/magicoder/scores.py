@@ -9,7 +9,7 @@ import json
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -73,7 +73,9 @@ class Result:
 
     toolchains   what ran the programs, by language
     unknown      ids of answers to tasks that the benchmark does not have
-    self_check   how many canonical solutions were tried, all of which passed
+    self_check   how many canonical solutions were tried, all of which passed but for
+    exceptions   those that are known to fail: ids of tasks, and why
+    surprises    tasks whose canonical solution is known to fail and passed here
     """
 
     benchmark: str
@@ -85,6 +87,8 @@ class Result:
     toolchains: dict[str, str] = field(default_factory=dict)
     unknown: tuple[str, ...] = ()
     self_check: int = 0
+    exceptions: dict[str, str] = field(default_factory=dict)
+    surprises: tuple[str, ...] = ()
     magicoder: str = ""
 
     def by_task(self) -> dict[str, list[Attempt]]:
@@ -105,6 +109,10 @@ class Result:
         """Return pass@k over all tasks with its interval, for each k that all of them have answers for."""
         counts = [len(tried) for tried in self.by_task().values()]
         return {k: statistics.mean(list(self.shares(score, k).values())) for k in statistics.ranks(counts)}
+
+    def without_exceptions(self) -> "Result":
+        """Return the part about tasks whose canonical solution passes here."""
+        return replace(self, attempts=tuple(a for a in self.attempts if a.task_id not in self.exceptions))
 
     def failures(self, score: str) -> dict[str, int]:
         """Return how often each kind of failure decided, most frequent first.
@@ -213,6 +221,8 @@ def _from_ours(found: Any) -> Result:
         toolchains=found["toolchains"],
         unknown=tuple(found["unknown"]),
         self_check=found["self_check"],
+        exceptions=found.get("exceptions", {}),  # not there before 2026-11-26
+        surprises=tuple(found.get("surprises", ())),
         magicoder=found["magicoder"],
     )
 
