@@ -76,6 +76,7 @@ class Result:
     self_check   how many canonical solutions were tried, all of which passed but for
     exceptions   those that are known to fail: ids of tasks, and why
     surprises    tasks whose canonical solution is known to fail and passed here
+    generation   how the answers were made, where a model was asked: see `answering.Answered.record`
     """
 
     benchmark: str
@@ -90,6 +91,7 @@ class Result:
     exceptions: dict[str, str] = field(default_factory=dict)
     surprises: tuple[str, ...] = ()
     magicoder: str = ""
+    generation: dict[str, Any] = field(default_factory=dict)
 
     def by_task(self) -> dict[str, list[Attempt]]:
         """Return the attempts at each task, in order."""
@@ -164,12 +166,20 @@ def as_json(result: Result) -> dict[str, Any]:
         "isolation": result.isolation,
         "toolchains": result.toolchains,
         "self_check": result.self_check,
+        **({"generation": result.generation} if result.generation else {}),
+        "exceptions": result.exceptions,
+        "surprises": list(result.surprises),
         "unknown": list(result.unknown),
-        "scores": {
-            score: {f"pass@{k}": asdict(found) for k, found in result.pass_at(score).items()} for score in result.scores
-        },
+        "scores": _scores(result),
+        "scores_without_exceptions": _scores(result.without_exceptions()) if result.exceptions else {},
         "failures": {score: result.failures(score) for score in result.scores},
         "tasks": tasks,
+    }
+
+
+def _scores(result: Result) -> dict[str, Any]:
+    return {
+        score: {f"pass@{k}": asdict(found) for k, found in result.pass_at(score).items()} for score in result.scores
     }
 
 
@@ -224,6 +234,7 @@ def _from_ours(found: Any) -> Result:
         exceptions=found.get("exceptions", {}),  # not there before 2026-11-26
         surprises=tuple(found.get("surprises", ())),
         magicoder=found["magicoder"],
+        generation=found.get("generation", {}),
     )
 
 
