@@ -8,12 +8,10 @@ import errno
 import os
 import shlex
 import shutil
-import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -21,7 +19,8 @@ import click
 from magicoder import __version__
 from magicoder.errors import Interrupted, MagicoderError, RecipeError
 from magicoder.evaluating import compare, evaluate
-from magicoder.machine import as_text, cores, home
+from magicoder.finetuning import train
+from magicoder.machine import as_text, cores, home, stop_on_signals
 from magicoder.options import about_place, about_recipe, about_work, budget, prices
 
 if TYPE_CHECKING:
@@ -266,7 +265,7 @@ def _working(
                     budget_usd=options.get("budget"),
                     workers=options["workers"] or cores(),
                     watcher=watch,
-                    stop=_stop_on_signals(),
+                    stop=stop_on_signals(),
                     **how,
                 ),
             )
@@ -308,23 +307,6 @@ def _asked(options: dict[str, Any]) -> list[str]:
     for name in ("limit", "data"):
         asked += [f"--{name}", str(options[name])] if options[name] else []
     return asked
-
-
-def _stop_on_signals() -> Any:
-    """Turn the first SIGINT or SIGTERM into a request to stop; a second one ends the process, as safe as a kill."""
-    asked: list[int] = []
-
-    def handler(number: int, _frame: FrameType | None) -> None:
-        # os.write: the stream of stderr may be in the middle of a write.
-        if asked:
-            os.write(2, b"\nstopped at once; run the same command again to go on\n")
-            os._exit(Interrupted.exit_code)
-        asked.append(number)
-        os.write(2, b"\nstopping: waiting for what is in flight (again to stop at once)\n")
-
-    signal.signal(signal.SIGINT, handler)
-    signal.signal(signal.SIGTERM, handler)
-    return lambda: bool(asked)
 
 
 @main.command()
@@ -466,3 +448,4 @@ def _open(folder: Path) -> Any:
 
 main.add_command(evaluate)
 main.add_command(compare)
+main.add_command(train)

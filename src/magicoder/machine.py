@@ -1,8 +1,13 @@
-"""What commands take from where they run: the folder of what outlives runs, the number of cores. JSON for stdout."""
+"""What commands take from where they run: what outlives runs, how many cores, who asks to stop. JSON for stdout."""
 
 import os
+import signal
+from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 from typing import Any
+
+from magicoder.errors import Interrupted
 
 
 def home() -> Path:
@@ -21,3 +26,20 @@ def as_text(value: Any) -> str:
     import orjson  # not for `--help`
 
     return orjson.dumps(value, option=orjson.OPT_INDENT_2).decode()
+
+
+def stop_on_signals() -> Callable[[], bool]:
+    """Turn the first SIGINT or SIGTERM into a request to stop; a second one ends the process, as safe as a kill."""
+    asked: list[int] = []
+
+    def handler(number: int, _frame: FrameType | None) -> None:
+        # os.write: the stream of stderr may be in the middle of a write.
+        if asked:
+            os.write(2, b"\nstopped at once; run the same command again to go on\n")
+            os._exit(Interrupted.exit_code)
+        asked.append(number)
+        os.write(2, b"\nstopping: waiting for what is in flight (again to stop at once)\n")
+
+    signal.signal(signal.SIGINT, handler)
+    signal.signal(signal.SIGTERM, handler)
+    return lambda: bool(asked)

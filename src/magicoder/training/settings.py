@@ -248,6 +248,7 @@ class Training:
             means, rows of two, no step at lr 0 repaired. `clean`: an exact float32 master, the mean over all trained
             tokens of a step, packed batches. The two do not give equal models at an equal learning rate
             (docs/training.md)
+    boards  who else is told each step's figures: `tensorboard`, `wandb`, `mlflow`, if installed
     """
 
     name: str
@@ -263,6 +264,7 @@ class Training:
     machine: Machine = field(default_factory=Machine, metadata=NOT_IDENTITY)
     checkpoints: Checkpoints = field(default_factory=Checkpoints, metadata=NOT_IDENTITY)
     held_out: HeldOut = field(default_factory=HeldOut)
+    boards: tuple[str, ...] = field(default=(), metadata=NOT_IDENTITY)
 
     def __post_init__(self) -> None:
         _one_of(self.mode, MODES, "mode")
@@ -286,5 +288,9 @@ class Training:
 
     def optimization_of(self, stage: Stage) -> Optimization:
         """Return the stage's optimization: the common one, and what the stage says otherwise."""
-        own = {"learning_rate": stage.learning_rate, "warmup_steps": stage.warmup_steps}
-        return replace(self.optimization, **{name: value for name, value in own.items() if value is not None})
+        whole = self.optimization
+        return replace(
+            whole,
+            learning_rate=whole.learning_rate if stage.learning_rate is None else stage.learning_rate,
+            warmup_steps=whole.warmup_steps if stage.warmup_steps is None else stage.warmup_steps,
+        )

@@ -1,0 +1,190 @@
+"""The command that trains: options and texts, no logic."""
+
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from magicoder.errors import RecipeError
+from magicoder.machine import as_text, stop_on_signals
+
+if TYPE_CHECKING:
+    from magicoder.training.settings import Training
+
+_PARENT = "MAGICODER_PARENT"
+
+
+@click.command()
+@click.argument("recipe", type=click.Path(path_type=Path), metavar="RECIPE")
+@click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Default: runs/NAME of the recipe.")
+@click.option("--base", metavar="MODEL", help="Another base model than the recipe's: a folder, or a name on the hub.")
+@click.option(
+    "--data", "data", multiple=True, metavar="STAGE=PATH", help="Other data for a stage, e.g. oss=runs/mine/dataset."
+)
+@click.option("--plan", "only_plan", is_flag=True, help="Say what it would take, and train nothing.")
+@click.option("--gpu", metavar="NAME", help="With --plan: on which GPU, e.g. h200, h100, a100-40. Default: this one.")
+@click.option("--gpus", type=click.IntRange(min=1), metavar="N", help="With --plan: on how many.")
+@click.option("--usd-per-hour", type=click.FloatRange(min=0), metavar="USD", help="With --plan: what a GPU costs.")
+@click.option("--processes", type=click.IntRange(min=1), metavar="N", help="On this machine. Default: one a GPU.")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), help="Default: the recipe's.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@click.option("--quiet", "-q", is_flag=True, help="No progress.")
+def train(
+    *,
+    recipe: Path,
+    out: Path | None,
+    base: str | None,
+    data: tuple[str, ...],
+    only_plan: bool,
+    gpu: str | None,
+    gpus: int | None,
+    usd_per_hour: float | None,
+    processes: int | None,
+    device: str | None,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Fine-tune a model by RECIPE, a YAML file: base, stages, data (docs/training.md).
+
+    \b
+    Examples:
+      magicoder train recipes/train-quickstart.yaml
+      magicoder train recipes/magicoder-s-cl-7b.yaml --plan --gpu h200
+      magicoder train recipe.yaml --base ./my-model --data oss=runs/mine/dataset
+
+    Running the command again goes on at the last checkpoint, to the same weights bit for bit. Ctrl-C and SIGTERM save
+    and stop. Several machines: start it by torchrun on each, `torchrun … -m magicoder train RECIPE`.
+    """
+    from magicoder import console
+    from magicoder.recipe import read_training
+    from magicoder.training import launch
+
+    training = _overruled(read_training(recipe), base=base, data=data, processes=processes, device=device)
+    folder = out or Path("runs") / training.name
+    watch = console.Watch(quiet=quiet or not _is_first())
+    try:
+        if only_plan:
+            from magicoder.training import estimate, run
+
+            plan = estimate.estimate(training, run.prepare(training, folder, watch), gpu=gpu, gpus=gpus)
+            click.echo(as_text(plan) if as_json else _plan_text(plan, usd_per_hour))
+            return
+        wanted = _processes(training)
+        if wanted > 1 and not launch.is_member():
+            os.environ[_PARENT] = str(os.getpid())
+            launch.together(sys.argv[1:], wanted, folder / "logs")
+            return
+        _train(training, folder, watch, as_json=as_json)
+    finally:
+        watch.close()
+
+
+def _train(training: "Training", folder: Path, watch: Any, *, as_json: bool) -> None:
+    from magicoder.training import run
+
+    facts = run.train(training, folder, watch, _stop())
+    if not _is_first():
+        return
+    from magicoder.web.training_report import write_report
+
+    report = write_report(folder, training, facts)
+    click.echo(as_text(facts) if as_json else _text(facts, folder, report))
+
+
+def _stop() -> Callable[[], bool]:
+    """Return whether to stop: somebody asked, or the process that started this one is gone."""
+    asked, parent = stop_on_signals(), os.environ.get(_PARENT)
+    return lambda: asked() or (parent is not None and os.getppid() != int(parent))
+
+
+def _is_first() -> bool:
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _processes(training: "Training") -> int:
+    machine = training.machine
+    if machine.processes or machine.device == "cpu":
+        return machine.processes or 1
+    from magicoder.training import launch
+
+    return max(1, launch.gpus())
+
+
+def _overruled(
+    training: "Training", *, base: str | None, data: tuple[str, ...], processes: int | None, device: str | None
+) -> "Training":
+    """Return the recipe with what the command line says otherwise.
+
+    Raises:
+        RecipeError: data for a stage that the recipe does not have.
+    """
+    machine = replace(
+        training.machine, processes=processes or training.machine.processes, device=device or training.machine.device
+    )
+    stages = {stage.name: stage for stage in training.stages}
+    given: dict[str, list[str]] = {}
+    for word in data:
+        name, equals, path = word.partition("=")
+        if not equals or name not in stages:
+            raise RecipeError(f"--data {word}: write STAGE=PATH; the stages are {', '.join(stages)}")
+        given.setdefault(name, []).append(path)
+    for name, paths in given.items():
+        stages[name] = replace(stages[name], data=tuple(paths))
+    model = replace(training.base, model=base, revision="") if base else training.base
+    return replace(training, base=model, machine=machine, stages=tuple(stages.values()))
+
+
+def _plan_text(plan: dict[str, Any], usd_per_hour: float | None) -> str:
+    from magicoder import console
+
+    rows = [
+        (
+            s["stage"],
+            f"{s['examples']:,}",
+            s["steps"],
+            f"{s['tokens']:,}",
+            f"{100 * s['useful']:.1f} %",
+            _time(s["hours"]),
+        )
+        for s in plan["stages"]
+    ]
+    lines = [console.table(["stage", "examples", "steps", "tokens", "useful", "time"], rows), ""]
+    memory = plan["memory_gib"]
+    parts = ", ".join(f"{name} {size:.2f}" for name, size in memory.items() if name != "all")
+    lines.append(f"Memory of a process: {memory['all']:.1f} GiB ({parts})")
+    lines += plan["notes"]
+    if usd_per_hour is not None and plan["gpu_hours"] is not None:
+        lines.append(f"Cost: {plan['gpu_hours'] * usd_per_hour:,.2f} USD")
+    return "\n".join(lines)
+
+
+def _time(hours: float | None) -> str:
+    if hours is None:
+        return "?"
+    return f"{hours:.1f} h" if hours >= 1 else f"{60 * hours:.1f} min"
+
+
+def _text(facts: dict[str, Any], folder: Path, report: Path) -> str:
+    from magicoder import console
+
+    rows = [
+        (
+            s["stage"],
+            s["steps"],
+            f"{s['tokens']:,}",
+            _loss(s["loss"]),
+            _loss(s["held_out_before"]),
+            _loss(s["held_out_after"]),
+        )
+        for s in facts["stages"]
+    ]
+    table = console.table(["stage", "steps", "tokens", "last loss", "held out before", "after"], rows)
+    return f"{table}\n\nModel    {facts['model']}\nReport   {report}\nFigures  {folder}/stages/*/metrics.jsonl"
+
+
+def _loss(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"

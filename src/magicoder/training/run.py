@@ -1,0 +1,216 @@
+"""A training run: its folder, its stages one after the other, and what a stage that is done need not do again.
+
+<run>/training.yaml                    the recipe, every field written out
+<run>/examples/<stage>/                rows as tokens, made once
+<run>/stages/<stage>/stage.json        the key of all that decides the stage, and what that is
+<run>/stages/<stage>/metrics.jsonl     a line a step
+<run>/stages/<stage>/checkpoints/      the last few; a killed run goes on from the newest
+<run>/stages/<stage>/model/            the stage's result, where the next one starts
+<run>/stages/<stage>/done.json         written last
+"""
+
+import fcntl
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import orjson
+
+from magicoder.errors import RecipeError, StoreError
+from magicoder.fingerprint import canonical, digest, digest_files
+from magicoder.store import Progress, explained, write_atomic
+from magicoder.training import data, encoding
+from magicoder.training.encoded import Encoded
+from magicoder.training.settings import Base, Stage, Training
+
+DONE: Final = "done.json"
+_STAGE: Final = "stage.json"
+
+
+class Watch(Protocol):
+    """Who is told how far it is."""
+
+    def stage(self, name: str) -> Progress:
+        """Start to show a stage."""
+        ...
+
+    def warn(self, text: str) -> None:
+        """Say something on a line of its own."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """A stage with its examples.
+
+    folder   of the stage
+    key      of all that decides its result, the stages before it included
+    decides  the same, readable, to say what differs
+    """
+
+    stage: Stage
+    base: Base
+    encoded: Encoded
+    folder: Path
+    key: str
+    decides: dict[str, Any]
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the stage's result is there."""
+        return (self.folder / DONE).exists()
+
+    @property
+    def model(self) -> Path:
+        """The folder of the stage's result."""
+        return self.folder / "model"
+
+
+def prepare(training: Training, folder: Path, watch: Watch) -> list[Prepared]:
+    """Turn the rows of every stage into tokens, where that is not done; nothing is computed yet.
+
+    Raises:
+        RecipeError: the base is unknown, data are missing or malformed, no row is left to learn from.
+        StoreError: `folder` has a stage made with other settings; says which.
+    """
+    from magicoder.training import models
+
+    tokenizer = models.load_tokenizer(training.base)
+    base, before, prepared = training.base, _content(training.base), []
+    for stage in training.stages:
+        encoded = _encoded(training, stage, tokenizer, folder / "examples" / stage.name, watch)
+        if len(encoded.lengths) <= training.held_out.examples:
+            raise RecipeError(
+                f"stage {stage.name} has {len(encoded.lengths)} examples, and held_out.examples is "
+                f"{training.held_out.examples}: nothing is left to learn from; hold out fewer"
+            )
+        decides = _deciding(training, stage, encoded, before)
+        key = digest(decides)
+        one = Prepared(
+            stage=stage, base=base, encoded=encoded, folder=folder / "stages" / stage.name, key=key, decides=decides
+        )
+        _refuse_other(one)
+        prepared.append(one)
+        base, before = replace(training.base, model=str(one.model), revision="", random_weights=False), key
+    return prepared
+
+
+def _encoded(training: Training, stage: Stage, tokenizer: Any, folder: Path, watch: Watch) -> Encoded:
+    progress = watch.stage(f"tokens {stage.name}")
+    encoded = encoding.encode(
+        data.conversations(stage), tokenizer, training.examples, stage.max_length, folder, progress
+    )
+    report = encoded.report
+    if not report.kept:
+        why = ", ".join(f"{reason} {count}" for reason, count in report.dropped.items())
+        raise RecipeError(f"stage {stage.name}: of {report.rows} rows none is left to learn from ({why or 'no rows'})")
+    if report.truncated:
+        watch.warn(
+            f"stage {stage.name}: {report.truncated:,} of {report.kept:,} examples are longer than {stage.max_length} "
+            "tokens and were cut, so that they do not end with the end-of-text token"
+        )
+    return encoded
+
+
+def _deciding(training: Training, stage: Stage, encoded: Encoded, before: str) -> dict[str, Any]:
+    """Return what decides a stage's weights. Where data lie and what things are called does not."""
+    whole = {name: value for name, value in canonical(training).items() if name not in ("", "name", "base", "stages")}
+    own = {name: value for name, value in canonical(stage).items() if name not in ("", "name", "data", "columns")}
+    return {**whole, "stage": own, "base": before, "examples_key": encoded.key}
+
+
+def _content(base: Base) -> str:
+    """Return what tells this base from others: the digest of a folder's files, or name and revision on the hub."""
+    folder = Path(base.model).expanduser()
+    if not folder.is_dir():
+        return digest({"model": base.model, "revision": base.revision, "random_weights": base.random_weights})
+    endings = (".json",) if base.random_weights else (".json", ".safetensors", ".bin")
+    with explained(folder):
+        files = sorted(f for f in folder.iterdir() if f.suffix in endings and f.is_file())
+        states = [f.stat() for f in files]
+        found = digest_files(tuple((str(f), s.st_size, s.st_mtime_ns) for f, s in zip(files, states, strict=True)))
+    return digest({"files": found, "random_weights": base.random_weights})
+
+
+def _refuse_other(one: Prepared) -> None:
+    """See that what lies in the stage's folder was made with these settings.
+
+    Raises:
+        StoreError: it was not; says what differs.
+    """
+    path = one.folder / _STAGE
+    if not path.exists():
+        return
+    found = orjson.loads(path.read_bytes())
+    if found["key"] == one.key:
+        return
+    changed = ", ".join(_changed(found["decides"], one.decides)) or "something"
+    raise StoreError(
+        f"{one.folder} was trained with other settings ({changed}); undo the change, give another --out, or delete "
+        "that folder to train the stage anew"
+    )
+
+
+def _changed(old: Mapping[str, Any], new: Mapping[str, Any], at: str = "") -> Iterator[str]:
+    for name in sorted(old.keys() | new.keys() - {""}):
+        was, now = old.get(name), new.get(name)
+        if was == now:
+            continue
+        if isinstance(was, dict) and isinstance(now, dict):
+            yield from _changed(was, now, f"{at}{name}.")
+        elif name in ("base", "examples_key"):
+            yield "the base model or the stage before" if name == "base" else "the data or how they become tokens"
+        else:
+            yield f"{at}{name}: {was!r} then, {now!r} now"
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep other runs out of `folder`.
+
+    Raises:
+        StoreError: another process trains there.
+    """
+    with explained(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StoreError(f"another process trains in {folder}; wait for it, or give another --out") from None
+        yield
+    finally:
+        os.close(lock)
+
+
+def stages(training: Training, prepared: list[Prepared], watch: Watch, stop: Callable[[], bool]) -> None:
+    """Train what is not done yet.
+
+    Raises:
+        Interrupted: `stop()` became true; a checkpoint was written first.
+        MagicoderError: see `loop.train`.
+    """
+    from magicoder.training import loop, parallel
+
+    left = [one for one in prepared if not one.is_done]
+    if not left:
+        return
+    with parallel.start(training.machine) as world:
+        for one in left:
+            if world.is_main:
+                one.folder.mkdir(parents=True, exist_ok=True)
+                write_atomic(one.folder / _STAGE, _json({"key": one.key, "decides": one.decides}))
+            world.barrier()
+            progress = watch.stage(f"train {one.stage.name}")
+            facts = loop.train(loop.course(training, one, world), world, progress, stop)
+            if world.is_main:
+                write_atomic(one.folder / DONE, _json({"key": one.key, **facts}))
+            world.barrier()
+
+
+def _json(value: Any) -> bytes:
+    return orjson.dumps(value, option=orjson.OPT_INDENT_2)
