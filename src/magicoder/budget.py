@@ -6,8 +6,8 @@ All sums are whole nano-dollars, rounded up (see `Price.nanos`).
 import fcntl
 import math
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -16,7 +16,8 @@ from typing import Final
 import orjson
 
 from magicoder.errors import MagicoderError, RecipeError, StoreError
-from magicoder.prices import NANOS, Price, completion_bound, prompt_bound, worst_nanos
+from magicoder.prices import NANOS, Price, check_bounded, completion_bound, price_of, prompt_bound, worst_nanos
+from magicoder.protocols import LLM
 from magicoder.records import Completion, Prompt
 from magicoder.store import explained, write_atomic
 
@@ -103,6 +104,23 @@ class Budget:
                     e.add_note(f"the budget's file was left as it is: {second}")
                 raise
             budget._close()
+
+    @classmethod
+    def for_teacher(
+        cls, path: Path, limit_usd: float, teacher: LLM, prices: Path | None, warn: Callable[[str], None]
+    ) -> AbstractContextManager["Budget"]:
+        """Open the budget in `path` for what `teacher` costs, and warn where it may not mean what it seems to.
+
+        Raises:
+            RecipeError: a field of the teacher can make a request cost any amount; or as in `opened`.
+        """
+        check_bounded(getattr(teacher, "extra_body", {}))
+        price = price_of(teacher, prices)
+        if price is not None and price.is_free:
+            warn("the budget never binds: this teacher costs nothing as far as is known")
+        elif price is not None and not price.verified:
+            warn(f"the budget counts with an unverified price ({price.source}, {price.as_of})")
+        return cls.opened(path, limit_usd, price)
 
     def reserve(self, ticket: int, prompt: Prompt, body_bytes: int) -> bool:
         """Set aside the most that `prompt` can cost; False if there is no room for it now.

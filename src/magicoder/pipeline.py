@@ -23,7 +23,7 @@ from magicoder.errors import Interrupted, StoreError
 from magicoder.fingerprint import digest, digest_bytes
 from magicoder.journal import Journal
 from magicoder.money import LedgerRow, forecast, ledger_rows
-from magicoder.prices import check_bounded, price_of
+from magicoder.prices import price_of
 from magicoder.protocols import Corpus, Engine, Runner
 from magicoder.recipe import Recipe, parse, to_yaml
 from magicoder.records import Document, Prompt, RawDocument, Sample, Seed
@@ -328,14 +328,9 @@ class Line:
     def _purse(self, stack: ExitStack) -> Budget | None:
         if self.around.budget_usd is None or self.recipe.teacher is None:
             return None
-        check_bounded(getattr(self.recipe.teacher, "extra_body", {}))
-        price = price_of(self.recipe.teacher, self.around.prices)
-        if price is not None and price.is_free:
-            self.around.watcher.warn("the budget never binds: this teacher costs nothing as far as is known")
-        elif price is not None and not price.verified:
-            self.around.watcher.warn(f"the budget counts with an unverified price ({price.source}, {price.as_of})")
-        path = self.folder.path / "budget.json"
-        return stack.enter_context(Budget.opened(path, self.around.budget_usd, price))
+        path, around = self.folder.path / "budget.json", self.around
+        opened = Budget.for_teacher(path, around.budget_usd, self.recipe.teacher, around.prices, around.watcher.warn)
+        return stack.enter_context(opened)
 
 
 def _read(corpora: tuple[Corpus, ...], max_bytes: int) -> Iterator[RawDocument]:

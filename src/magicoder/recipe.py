@@ -143,7 +143,27 @@ def parse(text: str, file: str = "recipe.yaml") -> Recipe:
     return _value(text, file, Recipe)
 
 
+def component(path: Path, family: str) -> Any:
+    """Return the component of `family` in a YAML file, written `name` or `name: {field: value}` as in a recipe.
+
+    Raises:
+        RecipeError: as `read`.
+    """
+    text = _text(path, f"it would hold a component such as {names(family)[0]}, written as in a recipe")
+    return _Reader(str(path)).plugin(_node(text, str(path)), family, family)
+
+
+def published(value: Any) -> Any:
+    """Return a component, or another value, as it is published with results: see `to_yaml`."""
+    return _plain(value, private=False)
+
+
 def _value(text: str, file: str, kind: type[V]) -> V:
+    value: V = _Reader(file).dataclass(_node(text, file), kind, "")
+    return value
+
+
+def _node(text: str, file: str) -> yaml.Node:
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as e:
@@ -153,8 +173,7 @@ def _value(text: str, file: str, kind: type[V]) -> V:
         raise RecipeError(f"{file}: not valid YAML: {e}") from None
     if node is None:
         raise RecipeError(f"{file} is empty; write a recipe with: magicoder init")
-    value: V = _Reader(file).dataclass(node, kind, "")
-    return value
+    return node
 
 
 class _Reader:
