@@ -2,7 +2,8 @@
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -43,3 +44,14 @@ def stop_on_signals() -> Callable[[], bool]:
     signal.signal(signal.SIGINT, handler)
     signal.signal(signal.SIGTERM, handler)
     return lambda: bool(asked)
+
+
+@contextmanager
+def stopping() -> Iterator[Callable[[], bool]]:
+    """Turn signals into a wish to stop, as `stop_on_signals` does, for a while only."""
+    before = [(number, signal.getsignal(number)) for number in (signal.SIGINT, signal.SIGTERM)]
+    try:
+        yield stop_on_signals()
+    finally:
+        for number, handler in before:
+            signal.signal(number, handler)
