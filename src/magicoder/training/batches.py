@@ -1,6 +1,21 @@
 """Which examples a step has, and how they share micro-batches: plain numbers, known before anything is computed."""
 
+import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, Final, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from magicoder.errors import RecipeError
+from magicoder.training import order, packing
+from magicoder.training.settings import Batches
+
+PAPER_PROCESSES: Final = 2
+"""Processes of the original's runs: two GPUs (method of the paper, appendix)."""
+ROW_MULTIPLE: Final = 64
+"""Packed rows are padded to a multiple of this many tokens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -10,11 +25,13 @@ class Step:
     number     counts the steps of a stage from 1
     epoch      epochs done after it, e.g. 0.25
     examples   indices into the encoded examples, in order
+    sizes      of the original's micro-batches, which the processes take in turn (`paper-exact`); (): the layout decides
     """
 
     number: int
     epoch: float
     examples: tuple[int, ...]
+    sizes: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,3 +46,184 @@ class MicroBatch:
 
     rows: tuple[tuple[int, ...], ...]
     weight: float
+
+
+class Plan(Sequence[Step]):
+    """The steps of a stage.
+
+    unused   examples (each epoch's counted) that no step sees, because they do not fill one
+    """
+
+    def __init__(
+        self, stream: NDArray[np.int64], ends: Sequence[int], per_epoch: float, sizes: Sequence[tuple[int, ...]] = ()
+    ) -> None:
+        """`stream` holds the examples of all epochs, `ends` where each step ends in it, `per_epoch` examples of one."""
+        self._stream = stream
+        self._ends = [0, *ends]
+        self._per_epoch = per_epoch
+        self._sizes = sizes
+        self.unused = len(stream) - self._ends[-1]
+
+    def __len__(self) -> int:
+        return len(self._ends) - 1
+
+    @overload
+    def __getitem__(self, index: int) -> Step: ...
+    @overload
+    def __getitem__(self, index: slice) -> "list[Step]": ...
+    def __getitem__(self, index: int | slice) -> "Step | list[Step]":
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        if index < 0:
+            index += len(self)
+        if not 0 <= index < len(self):
+            raise IndexError(f"step {index} of {len(self)}")
+        start, end = self._ends[index : index + 2]
+        return Step(
+            number=index + 1,
+            epoch=end / self._per_epoch,
+            examples=tuple(self._stream[start:end].tolist()),
+            sizes=self._sizes[index] if self._sizes else (),
+        )
+
+
+def plan(
+    count: int, epochs: int, batches: Batches, mode: str, random_seed: int, *, world: int = PAPER_PROCESSES
+) -> Plan:
+    """Return the steps over `count` examples.
+
+    `clean`: the epochs, each in an order of its own, follow each other in one stream, and a step is exactly
+    `batches.examples` of it; there are `epochs * (count // examples)` steps. Fewer examples than that: one step an
+    epoch, with all of them.
+
+    `paper-exact`: what transformers 4.35 does with micro-batches of `batches.micro_batch_rows` on `world` processes
+    (docs/training-data.md). `world` is that of the run to reproduce; `micro_batches` spreads its steps over any number.
+
+    Raises:
+        RecipeError: there is nothing to train on, or the original cannot form steps of that many examples.
+    """
+    if count < 1:
+        raise RecipeError(
+            "no example is left to train on; see the report of the encoded data for why they were dropped"
+        )
+    if mode == "paper-exact":
+        return _original_plan(count, epochs, batches, random_seed, world)
+    stream = np.concatenate([order.shuffled(count, epoch, random_seed) for epoch in range(epochs)])
+    examples = min(count, batches.examples)
+    steps = epochs * (count // examples)
+    return Plan(stream, [examples * (i + 1) for i in range(steps)], count)
+
+
+def _original_plan(count: int, epochs: int, batches: Batches, random_seed: int, world: int) -> Plan:
+    """Return the steps as the Trainer's loop makes them.
+
+    A round is one micro-batch on every process. Rounds are counted over all epochs, and a step ends at each multiple of
+    the accumulation; there are `epochs * (rounds of an epoch // accumulation)` steps, at least one an epoch. An epoch
+    of no more rounds than the accumulation ends a step with its last round, too.
+    """
+    rows = batches.micro_batch_rows
+    accumulation, rest = divmod(batches.examples, rows * world)
+    if rest or not accumulation:
+        raise RecipeError(
+            f"batches.examples is {batches.examples}, which is no multiple of {rows * world}: {rows} rows on each of "
+            f"{world} processes at once; change batches.examples or batches.micro_batch_rows"
+        )
+    orders = order.as_the_original(count, epochs, random_seed, world)
+    if world > 1:
+        orders = [order.filled_up(one, rows * world) for one in orders]
+    per_epoch = len(orders[0])
+    sizes = [min(rows, per_epoch - start) for start in range(0, per_epoch, rows)]
+    rounds = len(sizes) // world
+    steps = epochs * max(1, rounds // accumulation)
+    ends = [
+        at
+        for at in range(1, epochs * rounds + 1)
+        if at % accumulation == 0 or (rounds <= accumulation and at % rounds == 0)
+    ][:steps]
+    starts = order.cut(sizes * epochs)
+    return Plan(
+        np.concatenate(orders),
+        [starts[end * world] for end in ends],
+        per_epoch,
+        [tuple((sizes * epochs)[start * world : end * world]) for start, end in itertools.pairwise([0, *ends])],
+    )
+
+
+def micro_batches(  # noqa: PLR0917 - the step, the examples, the settings: always in this order
+    step: Step, lengths: Any, trained: Any, batches: Batches, layout: str, mode: str, world: int = 1
+) -> tuple[tuple[MicroBatch, ...], ...]:
+    """Return the micro-batches of a step, `[process][k]`; every process has equally many.
+
+    lengths, trained   tokens and trained tokens of every encoded example (`Encoded`)
+    layout             the one that was chosen, where `batches.layout` is `auto`; `paper-exact` has rows as they come
+
+    The weight is one over the trained tokens of the whole step (`clean`), or one over the micro-batches of a full step
+    times the trained tokens of this one: the mean of means (`paper-exact`; of a micro-batch without any it is 0, where
+    the original's loss is no number).
+
+    Raises:
+        RecipeError: an example is longer than `batches.micro_batch_tokens`.
+    """
+    examples = step.examples
+    own: list[int] = np.asarray(lengths)[list(examples)].tolist()
+    targets: list[int] = np.asarray(trained)[list(examples)].tolist()
+    exact = mode == "paper-exact"
+    rows = _as_they_come(step, batches) if exact else _laid_out(own, batches, layout, world)
+    whole = sum(targets)
+    of_a_step = batches.examples // batches.micro_batch_rows
+
+    def weight(row_set: list[list[int]]) -> float:
+        total = of_a_step * sum(targets[i] for row in row_set for i in row) if exact else whole
+        return 1.0 / total if total and row_set else 0.0
+
+    made = [MicroBatch(tuple(tuple(examples[i] for i in row) for row in row_set), weight(row_set)) for row_set in rows]
+    made += [MicroBatch((), 0.0)] * (-len(made) % world)
+    if exact or layout == "rows":
+        return tuple(tuple(made[rank::world]) for rank in range(world))
+    costs = [_cost(own, row_set) for row_set in rows]
+    return tuple(tuple(made[k] for k in hand) for hand in packing.dealt(costs, world))
+
+
+def _as_they_come(step: Step, batches: Batches) -> list[list[list[int]]]:
+    rows = batches.micro_batch_rows
+    count = len(step.examples)
+    sizes = step.sizes or [min(rows, count - start) for start in range(0, count, rows)]
+    starts = order.cut(sizes)
+    return [[[i] for i in range(start, end)] for start, end in itertools.pairwise(starts)]
+
+
+def _laid_out(lengths: list[int], batches: Batches, layout: str, world: int) -> list[list[list[int]]]:
+    """Return the rows of each micro-batch as positions in the step, a multiple of `world` micro-batches."""
+    if layout == "rows":
+        return _as_they_come(Step(0, 0.0, tuple(range(len(lengths)))), batches)
+    longest, budget = max(lengths), batches.micro_batch_tokens
+    if longest > budget:
+        raise RecipeError(
+            f"an example has {longest} tokens, more than batches.micro_batch_tokens ({budget}); raise that, or cut "
+            f"examples with max_length: {budget}"
+        )
+    if layout == "sorted":
+        return [[[i] for i in group] for group in packing.of_like_length(lengths, budget, world)]
+    assert layout == "packed", layout
+    return [[sorted(row)] if row else [] for row in packing.packed(lengths, budget, world)]
+
+
+def _cost(lengths: Sequence[int], row_set: Sequence[Sequence[int]]) -> int:
+    """Return the tokens that a micro-batch computes, padding included."""
+    return len(row_set) * max((sum(lengths[i] for i in row) for row in row_set), default=0)
+
+
+def fill(micro: Sequence[Sequence[MicroBatch]], lengths: Any, layout: str, *, row_tokens: int = 0) -> tuple[int, int]:
+    """Return the useful tokens of a step's micro-batches and the tokens that are computed, padding included.
+
+    Packed rows of a step are padded to the longest of them, rounded up to `ROW_MULTIPLE`, or to `row_tokens`, where all
+    steps have rows of one size; others to the longest of their micro-batch.
+    """
+    sizes = np.asarray(lengths)
+    packs = [[int(sum(sizes[i] for i in row)) for row in m.rows] for hand in micro for m in hand]
+    useful = sum(map(sum, packs))
+    if layout == "packed":
+        longest = max((max(pack) for pack in packs if pack), default=0)
+        row = row_tokens or -(-longest // ROW_MULTIPLE) * ROW_MULTIPLE
+        return useful, row * sum(1 for pack in packs if pack)
+    return useful, sum(len(pack) * max(pack, default=0) for pack in packs)
