@@ -1,8 +1,9 @@
-"""What the command line asks for, as a recipe."""
+"""What the command line asks for, as a recipe, or as a model to be evaluated."""
 
 import shlex
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 from magicoder import corpora, plugins
 from magicoder.errors import RecipeError
@@ -12,7 +13,7 @@ from magicoder.llms.replay import Replay
 from magicoder.llms.transformers import Transformers
 from magicoder.llms.vllm import VLLM
 from magicoder.protocols import LLM
-from magicoder.recipe import Recipe, override, read
+from magicoder.recipe import Recipe, component, override, read
 
 
 def from_flags(
@@ -87,6 +88,42 @@ def _in_process(base: Recipe, cls: type[Transformers] | type[VLLM], model: str) 
     if isinstance(base.teacher, cls):
         return replace(base.teacher, model=model, path="", content="", revision="")
     return cls(model=model)
+
+
+def model_of(text: str, settings: dict[str, Any]) -> LLM:
+    """Return the model that a user names, with the settings (fields by name) that are not None.
+
+    `KIND:NAME` names a module of `llms/`; a YAML file holds a component as in a recipe; a folder is a model in this
+    process; anything else is a model of an endpoint.
+
+    Raises:
+        RecipeError: it is none of these, or has no such setting.
+    """
+    given = {name: value for name, value in settings.items() if value is not None}
+    kind, _, name = text.partition(":")
+    kinds = plugins.names("llms")
+    if text.endswith((".yaml", ".yml")):
+        llm, kind = component(Path(text).expanduser(), "llms"), Path(text).name
+    elif kind in kinds and (name or kind == "mock"):
+        llm = plugins.load("llms", kind)(**({"path" if kind == "replay" else "model": name} if name else {}))
+    elif "base_url" not in given and (text.startswith(("/", "./", "../", "~")) or Path(text).is_dir()):
+        llm, kind = Transformers(model=text), "transformers"
+    elif "base_url" not in given and "/" in text:
+        raise RecipeError(
+            f"{text}: there is no such folder; say who has this model: --base-url URL of a server, or "
+            f"--model transformers:{text} or vllm:{text} for one in this process"
+        )
+    else:
+        llm, kind = OpenAIChat(model=text), "openai_chat"
+    if isinstance(llm, OpenAIChat) and "base_url" in given:
+        given |= {"base_urls": (), "weights": (), "api_key_envs": ()}
+    known = {f.name for f in fields(llm)}
+    for setting in given:
+        if setting not in known:
+            flag = setting.replace("_", "-")
+            raise RecipeError(f"--{flag} is not a setting of {kind}; leave it out, or name another kind of model")
+    changed: LLM = replace(llm, **given)
+    return changed
 
 
 def _name(source: str) -> str:
