@@ -1,0 +1,334 @@
+"""Attention that keeps examples apart, and the proof that it does.
+
+Packed: examples stand one behind the other in one row, and each attends to itself alone. A GPU computes that with
+torch's variable-length kernel, everything else example by example. No mask is ever made: a mask of ones, a cache or a
+forgotten argument silently turns a packed row into one long text in common trainers. Our forward passes
+none of them.
+
+Padded (`sorted`, `rows`): an example a row, padding on the right. Causal attention never looks there.
+
+`install` does not trust configurations. It runs the model on two short examples and compares: an example must not
+change when its neighbour does, and must come out as it does alone. What fails is refused, with what works instead.
+"""
+
+import inspect
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import torch
+from torch.nn import functional
+
+from magicoder.errors import RecipeError
+from magicoder.training import loss
+from magicoder.training.by_example import by_example
+from magicoder.training.tensors import Batch
+
+PACKED: Final = "magicoder_packed"
+PADDED: Final = "magicoder_padded"
+_UNSUPPORTED: Final = ("softcap", "s_aux", "sinks", "position_bias", "head_mask")
+"""Arguments of attention functions that neither kernel knows."""
+_KERNEL_WIDTH: Final = 256
+"""The variable-length kernel takes heads no wider than this."""
+_SHARES_HEADS: Final = torch.__version__ >= (2, 12)
+"""Whether the kernel takes fewer heads of keys than of queries; before, keys and values are repeated."""
+
+
+class _Unfit(Exception):  # noqa: N818 - a verdict on a model
+    """This model cannot be computed right in this layout, and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """What `install` settled.
+
+    layout  `packed`, `sorted` or `rows`
+    fused   whether logits are made in pieces (loss.Head)
+    why     "" or why it is not the layout that was hoped for
+    """
+
+    layout: str
+    fused: bool
+    why: str = ""
+
+
+def install(model: Any, layout: str, *, longest: int) -> Installed:
+    """Prepare `model` (peft or not) for `loss.loss` in `layout`, and prove on it that examples stay apart.
+
+    layout   `packed`, `sorted`, `rows`, or `auto`: packed where that is possible, else sorted
+    longest  tokens of the longest example of the run, for windows of attention
+
+    Call it once the model is whole (adapters, quantization) and on its device, before it is compiled or spread.
+
+    Raises:
+        RecipeError: the layout is impossible for this model or device; names one that works.
+    """
+    whole = loss.core(model)
+    register()
+    why = ""
+    if layout in ("auto", "packed"):
+        try:
+            fused = _try(whole, "packed", longest)
+        except _Unfit as reason:
+            if layout == "packed":
+                raise RecipeError(
+                    f"batches.layout: packed cannot be used with {_name(whole)}: {reason}. Set it to sorted (or auto)."
+                ) from None
+            why = str(reason)
+        else:
+            return Installed("packed", fused)
+    chosen = "sorted" if layout == "auto" else layout
+    try:
+        return Installed(chosen, _try(whole, chosen, longest), why)
+    except _Unfit as reason:
+        raise RecipeError(
+            f"base.model: {_name(whole)} cannot be trained here: {reason}. Take a causal language model whose "
+            "attention transformers computes with SDPA (Llama, Qwen, DeepSeek, StarCoder2, Mistral, …)."
+        ) from None
+
+
+def register() -> None:
+    """Make the two attention functions known to transformers; again is no harm.
+
+    No function for masks is registered under their names: transformers then makes no mask and looks at no positions.
+    """
+    from transformers import AttentionInterface
+
+    AttentionInterface.register(PACKED, packed)
+    AttentionInterface.register(PADDED, padded)
+
+
+def packed(  # noqa: PLR0917 - transformers' signature
+    module: Any,
+    query: Any,
+    key: Any,
+    value: Any,
+    attention_mask: Any,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    sliding_window: int | None = None,
+    cu_seq_lens_q: Any = None,
+    max_length_q: int | None = None,
+    **others: Any,
+) -> tuple[Any, None]:
+    """Attention of a packed row; query [1, heads, N, width], key and value [1, fewer heads, N, width].
+
+    `cu_seq_lens_q` and `max_length_q` are the boundaries and the longest example. Nothing here waits for the GPU.
+
+    Raises:
+        RecipeError: the model asks for what the kernel cannot do.
+    """
+    _check(attention_mask, dropout, others)
+    if cu_seq_lens_q is None or max_length_q is None:
+        raise RecipeError("The model does not pass the boundaries of examples on. Set batches.layout to sorted.")
+    _note(others, module)
+    window = int(sliding_window or 0)
+    scale = query.shape[-1] ** -0.5 if scaling is None else float(scaling)
+    rows = [tensor.squeeze(0).transpose(0, 1) for tensor in (query, key, value)]
+    if query.is_cuda:
+        return _by_kernel(rows, cu_seq_lens_q, max_length_q, scale, window).unsqueeze(0), None
+    return by_example(*rows, cu_seq_lens_q, scale, window).unsqueeze(0), None
+
+
+def padded(  # noqa: PLR0917 - transformers' signature
+    module: Any,
+    query: Any,
+    key: Any,
+    value: Any,
+    attention_mask: Any,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    sliding_window: int | None = None,
+    **others: Any,
+) -> tuple[Any, None]:
+    """Causal attention of rows padded on the right; no mask, so that the fast kernels apply."""
+    _check(attention_mask, 0.0, others)
+    _note(others, module)
+    if sliding_window and sliding_window < query.shape[2]:
+        raise RecipeError(f"A window of {sliding_window} tokens needs a mask here. Set batches.layout to packed.")
+    shared = query.shape[1] != key.shape[1]
+    result = functional.scaled_dot_product_attention(
+        query, key, value, dropout_p=dropout, scale=scaling, is_causal=True, **({"enable_gqa": True} if shared else {})
+    )
+    return result.transpose(1, 2).contiguous(), None
+
+
+def _check(mask: Any, dropout: float, others: dict[str, Any]) -> None:
+    if mask is not None:
+        raise RecipeError("The model made an attention mask of its own, which would mix examples or slow it down.")
+    if dropout:
+        raise RecipeError("attention_dropout of the model is not 0, which packed attention lacks; use layout: sorted.")
+    for name in _UNSUPPORTED:
+        if others.get(name) is not None:
+            raise RecipeError(f"The attention of this model uses `{name}`, which the fast kernels lack.")
+
+
+def _note(others: dict[str, Any], module: Any) -> None:
+    seen = others.get("magicoder_seen")
+    if seen is not None:
+        seen.append(module)
+
+
+def _by_kernel(rows: Sequence[Any], cuts: Any, longest: int, scale: float, window: int) -> Any:
+    """Flash attention over examples of different lengths (torch 2.11 or later); [N, heads, width]."""
+    from torch.nn.attention.varlen import varlen_attn
+
+    query, key, value = rows
+    heads, shared = query.shape[1], key.shape[1]
+    options: dict[str, Any] = {}
+    if heads != shared:
+        if _SHARES_HEADS:
+            options["enable_gqa"] = True
+        else:
+            key, value = (tensor.repeat_interleave(heads // shared, dim=1) for tensor in (key, value))
+    # A window of w tokens counts the token itself; the kernel counts those to its left.
+    left = window - 1 if window else -1
+    return varlen_attn(query, key, value, cuts, cuts, longest, longest, scale=scale, window_size=(left, 0), **options)
+
+
+def _try(model: Any, layout: str, longest: int) -> bool:
+    """Switch the model to `layout` and prove it; returns whether logits are made in pieces.
+
+    Raises:
+        _Unfit: this model, in this layout, on this device, would not compute what it should.
+    """
+    before = model.config._attn_implementation
+    _suits(model, layout, longest)
+    fits = _supports(model)
+    try:
+        if fits:
+            model.set_attn_implementation(PACKED if layout == "packed" else PADDED)
+        elif layout == "packed":
+            raise _Unfit("its attention cannot be exchanged (transformers' AttentionInterface)")
+        with loss.evaluation(model), torch.no_grad():
+            _prove(model, layout)
+            head = _head(model)
+    except (_Unfit, RecipeError, RuntimeError, TypeError) as reason:
+        model.set_attn_implementation(before) if fits else None
+        raise _Unfit(str(reason).strip().rstrip(".")) from reason
+    loss.wrap_forward(model, head)
+    return head.fused
+
+
+def _name(model: Any) -> str:
+    return str(getattr(model.config, "name_or_path", "") or model.config.model_type)
+
+
+def _supports(model: Any) -> bool:
+    can = getattr(model, "_can_set_attn_implementation", None)
+    return bool(can()) if can is not None else True
+
+
+def _suits(model: Any, layout: str, longest: int) -> None:
+    """What is known without running it."""
+    config = model.config
+    windows = {w for w in (getattr(config, "sliding_window", None), getattr(config, "window_size", None)) if w}
+    active = getattr(config, "use_sliding_window", True)
+    if layout == "packed":
+        device, dtype = next((p.device, p.dtype) for p in model.parameters() if p.is_floating_point())
+        _kernel(device, dtype, config)
+        if getattr(config, "attention_dropout", 0.0):
+            raise _Unfit("its attention_dropout is not 0, which packed attention lacks")
+    elif active and any(isinstance(w, int) and w < longest for w in windows):
+        raise _Unfit(f"its window of {min(windows)} tokens is shorter than the longest example; use layout: packed")
+    if getattr(config, "attention_chunk_size", None) and config.attention_chunk_size < longest:
+        raise _Unfit("it attends in chunks that are shorter than the longest example")
+
+
+def _kernel(device: Any, dtype: Any, config: Any) -> None:
+    """Refuse packing where the device has no attention for it."""
+    if device.type == "cpu":
+        return
+    if device.type != "cuda":
+        raise _Unfit(f"there is no variable-length attention for {device.type}")
+    try:
+        from torch.nn.attention.varlen import varlen_attn
+    except ImportError:
+        raise _Unfit(f"torch {torch.__version__} has no variable-length attention (2.11 or later has)") from None
+    if "window_size" not in inspect.signature(varlen_attn).parameters:
+        raise _Unfit(f"the variable-length attention of torch {torch.__version__} is too old (2.11 or later)")
+    if dtype not in (torch.bfloat16, torch.float16):
+        raise _Unfit(f"variable-length attention computes in 16 bits and the weights are {dtype}".replace("torch.", ""))
+    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    if width > _KERNEL_WIDTH:
+        raise _Unfit(f"its heads are {width} wide and the kernel takes {_KERNEL_WIDTH}")
+
+
+def _prove(model: Any, layout: str) -> None:
+    """Run the model on two examples and on changed copies of them.
+
+    Three facts: it does not look ahead; in a packed row the second example does not depend on the first; and it comes
+    out as it does alone, so its positions begin anew. The tolerance is that of the weights' type.
+    """
+    ids, other = _sample(model)
+    first, second = ids[:9], ids[9:]
+    seen: list[Any] = []
+    alone = _hidden(model, _example(second), None)
+    changed = torch.cat([second[:-1], second[-1:].flip(0) + 1])
+    if _differs(alone[:-1], _hidden(model, _example(changed), None)[:-1]):
+        raise _Unfit("it looks ahead: what it computes at a token depends on later ones (not a causal language model)")
+    if layout != "packed":
+        return
+    together = _hidden(model, _pair(first, second), seen)[len(first) :]
+    if not seen:
+        raise _Unfit("its attention does not go through transformers' AttentionInterface")
+    if _differs(together, _hidden(model, _pair(other, second), None)[len(first) :]):
+        raise _Unfit("examples in one row mix (linear attention, convolutions or a recurrent state)")
+    if _differs(together, alone, slack=10.0):
+        raise _Unfit("an example in a packed row does not come out as it does alone (its positions do not begin anew)")
+
+
+def _sample(model: Any) -> tuple[Any, Any]:
+    size = min(int(model.get_input_embeddings().weight.shape[0]), 4096)
+    device = model.get_input_embeddings().weight.device
+    numbers = torch.arange(1, 27, device=device)
+    return (numbers * 7919 + 3) % (size - 2), (numbers[:9] * 104729 + 11) % (size - 2)
+
+
+def _example(ids: Any) -> Batch:
+    return _pair(ids)
+
+
+def _pair(*examples: Any) -> Batch:
+    ids = torch.cat(examples).unsqueeze(0)
+    sizes = [len(example) for example in examples]
+    positions = torch.cat([torch.arange(size, device=ids.device) for size in sizes]).unsqueeze(0)
+    cuts = torch.tensor([0, *sizes], device=ids.device).cumsum(0).to(torch.int32)
+    none = ids.new_zeros(0)
+    return Batch(ids, positions, ids, cuts, max(sizes), none, none, 1.0, sum(sizes), 0)
+
+
+def _hidden(model: Any, batch: Batch, seen: list[Any] | None) -> Any:
+    """The last hidden states of a packed row, [N, D]; of a padded one where the model is not packed."""
+    if model.config._attn_implementation != PACKED:
+        batch = replace(batch, boundaries=None)
+    extra = {} if seen is None else {"magicoder_seen": seen}
+    return model.base_model(**loss.inputs(batch), **extra)[0].squeeze(0)
+
+
+def _differs(left: Any, right: Any, slack: float = 1.0) -> bool:
+    """Whether two results differ by more than rounding in the weights' type."""
+    step = torch.finfo(left.dtype).eps
+    if left.is_cuda and left.dtype == torch.float32:
+        step = 2**-11  # products in TF32
+    distance = (left.double() - right.double()).norm() / left.double().norm().clamp_min(1e-30)
+    return bool(distance > slack * 4 * step)
+
+
+def _head(model: Any) -> loss.Head:
+    """Find out by comparing logits how the head works; what is not understood is left to the model's own forward."""
+    config, head, trunk = model.config, model.get_output_embeddings(), model.base_model
+    own = loss.Head(fused=False)
+    if type(head) is not torch.nn.Linear or head.bias is not None or trunk is model:
+        return own
+    scale = float(getattr(config, "logit_scale", None) or 1.0) / float(getattr(config, "logits_scaling", None) or 1.0)
+    softcap = float(getattr(config, "final_logit_softcapping", None) or 0.0)
+    batch = _example(_sample(model)[0])
+    if model.config._attn_implementation != PACKED:
+        batch = replace(batch, boundaries=None)
+    original = getattr(model, "magicoder_forward", model.forward)
+    expected = original(**loss.inputs(batch)).logits[0]
+    logits = head(trunk(**loss.inputs(batch))[0][0]) * scale
+    if softcap:
+        logits = torch.tanh(logits / softcap) * softcap
+    return own if _differs(expected, logits, slack=4.0) else loss.Head(fused=True, scale=scale, softcap=softcap)
