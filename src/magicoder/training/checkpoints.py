@@ -1,0 +1,249 @@
+"""Checkpoints: all that is needed to go on with a run bit for bit, in a folder that is whole or not there.
+
+    <folder>/step-00000050/model.safetensors        one file a group of tensors, as `save` was given them
+                           optimizer.safetensors
+                           random.safetensors        `<rank>.cpu`, `<rank>.cuda`: states of the random generators
+                           checkpoint.json           step, facts, size and CRC of every file
+    <folder>/step-00000050.partial/                  while it is written; never read
+
+Tensors are written whole, one at a time, whatever number of processes holds them: a run may go on with another number.
+"""
+
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final, TypeVar, cast
+
+import orjson
+import torch
+
+from magicoder import __version__
+from magicoder.errors import StoreError
+from magicoder.store import explained, swap, write_atomic
+from magicoder.store.files import sync_tree
+from magicoder.training.parallel import World, whole
+from magicoder.training.tensorfiles import Lazy, Sink, Written, is_whole, size_of, write
+
+T = TypeVar("T")
+
+LAYOUT: Final = 1
+RANDOM: Final = "random"
+
+_ABOUT: Final = "checkpoint.json"
+_PARTIAL: Final = ".partial"
+_OLD: Final = ".old"
+_GONE: Final = ".gone"
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What a checkpoint holds.
+
+    facts   what `save` was given
+    groups  tensors by group and name, read from the disk when they are asked for
+    random  the states of this process' random generators; None if another number of processes wrote them
+    """
+
+    facts: dict[str, Any]
+    groups: dict[str, Mapping[str, torch.Tensor]]
+    random: dict[str, torch.Tensor] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A checkpoint on disk that was found whole."""
+
+    folder: Path
+    step: int
+    facts: dict[str, Any]
+    processes: int
+    files: tuple[Written, ...]
+
+    def load(self, world: World) -> Contents:
+        """Open it; tensors are whole ones, on the CPU, for `parallel.load` and `Optimizer.load`."""
+        groups: dict[str, Mapping[str, torch.Tensor]] = {
+            f.name: Lazy(self.folder / f"{f.name}.safetensors") for f in self.files
+        }
+        states = groups.pop(RANDOM)
+        mine = f"{world.rank}."
+        random = {n.removeprefix(mine): states[n].clone() for n in states if n.startswith(mine)}
+        return Contents(self.facts, groups, random if self.processes == world.size else None)
+
+
+class Checkpoints:
+    """The checkpoints of a stage in `folder`; the last `keep` stay."""
+
+    def __init__(self, folder: Path, keep: int) -> None:
+        self.folder = folder
+        self.keep = max(1, keep)
+
+    def save(
+        self,
+        step: int,
+        groups: Mapping[str, Mapping[str, torch.Tensor]],
+        facts: Mapping[str, Any],
+        world: World,
+        random: Mapping[str, torch.Tensor] | None = None,
+    ) -> Path:
+        """Write a checkpoint and remove those that are too many. All processes call it, with equal names and `facts`.
+
+        A kill or a power cut at any moment leaves every earlier checkpoint as it was. `random` is this process' (see
+        `random_state`); spread tensors are gathered one at a time.
+
+        Raises:
+            StoreError: on every process: the disk is full or read-only. Earlier checkpoints are as they were.
+        """
+        assert RANDOM not in groups, f"{RANDOM} is the name of the generators' states"
+        states = {f"{rank}.{n}": t for rank, s in enumerate(world.gather(dict(random or {}))) for n, t in s.items()}
+        everything = {**groups, RANDOM: states}
+        place = self.folder / f"step-{step:08d}"
+        partial = place.with_name(place.name + _PARTIAL)
+        try:
+            _on_main(world, self.folder, lambda: _make_room(partial, sum(map(size_of, everything.values()))))
+            files, trouble = _write(partial, everything, world)
+
+            def publish() -> None:
+                if trouble is not None:
+                    raise trouble
+                about = {"step": step, "facts": facts, "processes": world.size, "files": [asdict(f) for f in files]}
+                self._publish(partial, place, about)
+
+            _on_main(world, self.folder, publish)
+        except StoreError:
+            if world.is_main:
+                shutil.rmtree(partial, ignore_errors=True)  # gives back what room it took
+            raise
+        return place
+
+    def latest(self, world: World, say: Callable[[str], None] | None = None) -> Checkpoint | None:
+        """Return the last checkpoint that is whole, None if there is none; all processes get the same one.
+
+        Every byte is read and checked. A damaged one is left where it is, and told with `say` on process 0.
+
+        Raises:
+            StoreError: a checkpoint was written by another version.
+        """
+        return _on_main(world, self.folder, lambda: next(self._whole(say or (lambda _: None)), None))
+
+    def places(self) -> list[Path]:
+        """Return the folders of the checkpoints, the oldest first; none of them is checked."""
+        found = self.folder.glob("step-*") if self.folder.is_dir() else ()
+        return sorted(p for p in found if p.is_dir() and p.name.removeprefix("step-").isdigit())
+
+    def _whole(self, say: Callable[[str], None]) -> Iterator[Checkpoint]:
+        """Yield the checkpoints that are whole, the last first."""
+        replaced = self.folder.glob(f"step-*{_OLD}") if self.folder.is_dir() else ()
+        for place in sorted({*self.places(), *replaced}, key=lambda p: (_step(p), p.suffix != _OLD), reverse=True):
+            checkpoint = _read(place)
+            if checkpoint is None:
+                say(f"the checkpoint {place} is damaged; going on from the one before it")
+            else:
+                yield checkpoint
+
+    def _publish(self, partial: Path, place: Path, about: dict[str, Any]) -> None:
+        described = {"layout": LAYOUT, "magicoder": __version__, **about}
+        write_atomic(partial / _ABOUT, orjson.dumps(described, option=orjson.OPT_INDENT_2))
+        sync_tree(partial)
+        swap(partial, place)
+        # Only now: until here, the checkpoints before this one were all there was. One that a run before this one wrote
+        # at a later step belongs to another course of things.
+        others = [p for p in self.places() if p != place]
+        for path in [p for p in others if _step(p) > _step(place)] + [p for p in others if _step(p) < _step(place)][
+            : 1 - self.keep or None
+        ]:
+            _remove(path)
+        for path in [*self.folder.glob(f"step-*{_GONE}"), *self.folder.glob(f"step-*{_OLD}")]:
+            shutil.rmtree(path)
+
+
+def random_state(device: torch.device) -> dict[str, torch.Tensor]:
+    """Return the states of torch's generators that this process draws from."""
+    states = {"cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        states["cuda"] = torch.cuda.get_rng_state(device)
+    return states
+
+
+def set_random_state(states: Mapping[str, torch.Tensor], device: torch.device) -> None:
+    """Put torch's generators back to where `random_state` found them."""
+    torch.set_rng_state(states["cpu"])
+    if device.type == "cuda" and "cuda" in states:
+        torch.cuda.set_rng_state(states["cuda"], device)
+
+
+def _on_main(world: World, folder: Path, work: Callable[[], T]) -> T:
+    """Do `work` on process 0 and return on every process what came of it; what went wrong is raised on every one."""
+    result, trouble = None, None
+    if world.is_main:
+        try:
+            with explained(folder):
+                result = work()
+        except StoreError as e:
+            trouble = str(e)
+        except OSError as e:
+            trouble = f"{e.filename or folder}: {e.strerror or e}; nothing finished is lost: mend it and run again"
+    result, trouble = world.share((result, trouble))
+    if trouble is not None:
+        raise StoreError(trouble)
+    return cast(T, result)
+
+
+def _make_room(partial: Path, size: int) -> None:
+    """Make an empty folder at `partial` if the disk has room for `size` bytes."""
+    if partial.exists():
+        shutil.rmtree(partial)
+    partial.mkdir(parents=True)
+    free = shutil.disk_usage(partial).free
+    if free < size:
+        raise StoreError(
+            f"the disk of {partial.parent} has {free / 1e9:.1f} GB left and a checkpoint takes {size / 1e9:.1f}; "
+            "earlier checkpoints are as they were: free some space, or give another folder with --out, and run again"
+        )
+
+
+def _write(
+    partial: Path, everything: Mapping[str, Mapping[str, torch.Tensor]], world: World
+) -> tuple[list[Written], OSError | None]:
+    """Write the files on process 0; return what they are and what went wrong first, if anything did."""
+    files: list[Written] = []
+    trouble: OSError | None = None
+    for name, tensors in everything.items():
+        sink = Sink(partial / f"{name}.safetensors" if world.is_main and trouble is None else None)
+        write(sink, tensors, whole)
+        trouble = sink.close() or trouble
+        files.append(Written(name, sink.size, sink.crc))
+    return files, trouble
+
+
+def _read(place: Path) -> Checkpoint | None:
+    """Return the checkpoint at `place`, None if it is not whole."""
+    try:
+        raw = orjson.loads((place / _ABOUT).read_bytes())
+        layout, version = raw["layout"], raw["magicoder"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    if layout != LAYOUT:
+        raise StoreError(
+            f"{place} was written by magicoder {version} (layout {layout}), this is {__version__} (layout {LAYOUT}): "
+            f"use another --out, or install magicoder=={version}"
+        )
+    try:
+        files = tuple(Written(**f) for f in raw["files"])
+        found = Checkpoint(place, raw["step"], raw["facts"], raw["processes"], files)
+    except (KeyError, TypeError):
+        return None
+    return found if all(is_whole(place / f"{f.name}.safetensors", f) for f in files) else None
+
+
+def _remove(place: Path) -> None:
+    """Remove a checkpoint so that half of it is never taken for one."""
+    gone = place.with_name(place.name + _GONE)
+    if gone.exists():
+        shutil.rmtree(gone)
+    place.rename(gone)
+    shutil.rmtree(gone)
+
+
+def _step(place: Path) -> int:
+    return int(place.name.removeprefix("step-").partition(".")[0])

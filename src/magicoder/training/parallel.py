@@ -1,0 +1,277 @@
+"""Processes that train together: who they are, what they add up, how a model is spread. One process is a world too.
+
+What is counted and decided goes over the CPU (gloo), so that asking never waits for a GPU; gradients go over NCCL.
+"""
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, Final
+
+import torch
+import torch.distributed as dist
+from torch.distributed.tensor import DTensor, distribute_tensor
+
+from magicoder.errors import RecipeError
+from magicoder.training.settings import Machine
+
+BUCKET_BYTES: Final = 128 << 20
+"""Gradients are summed in pieces of about this size: large enough for the wires, small beside the model."""
+
+_PATIENCE: Final = timedelta(hours=1)
+"""How long processes wait for one that writes a checkpoint or compiles."""
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """The processes of a run, as one of them sees it.
+
+    rank    of this process, from 0
+    size    how many there are
+    device  what this process computes on
+    """
+
+    rank: int = 0
+    size: int = 1
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this is the process that writes and prints."""
+        return self.rank == 0
+
+    def last_micro_batch(self, model: Any, last: bool) -> None:  # noqa: FBT001 - says which micro-batch comes
+        """Say whether the micro-batch to come is the last of a step: only then do spread gradients travel.
+
+        Every process has to run forward and backward for each micro-batch of a spread model, an empty one with weight
+        0: the layers are gathered from all of them. Nothing to do for other models.
+        """
+        if is_spread(model):
+            model.set_requires_gradient_sync(last)
+            model.set_is_last_backward(last)
+
+    def sum_gradients(self, parameters: Iterable[torch.Tensor]) -> None:
+        """Replace every gradient by its sum over the processes, in the gradient's own dtype; once a step.
+
+        The sum and not the mean: the weights of micro-batches already share the step out among processes. A gradient
+        that some process lacks, because it had nothing to compute, counts as 0 there. Parameters spread by FSDP2 are
+        left alone: their gradients were summed on the way back.
+        """
+        mine = [p for p in parameters if p.requires_grad and not isinstance(p, DTensor)]
+        if self.size == 1 or not mine:
+            return
+        present = torch.tensor([p.grad is not None for p in mine], dtype=torch.uint8)
+        dist.all_reduce(present, dist.ReduceOp.MAX)
+        gradients = []
+        for parameter, there in zip(mine, present.tolist(), strict=True):
+            if there:
+                if parameter.grad is None:
+                    parameter.grad = torch.zeros_like(parameter)
+                gradients.append(parameter.grad)
+        waiting: list[tuple[Any, torch.Tensor, list[torch.Tensor]]] = []
+        for bucket in _buckets(gradients):
+            flat = torch.cat([g.reshape(-1) for g in bucket]) if len(bucket) > 1 else bucket[0].contiguous()
+            waiting.append((dist.all_reduce(flat, async_op=True), flat, bucket))
+            if len(waiting) == 2:  # one travels while the next is packed
+                _unpack(*waiting.pop(0))
+        for work in waiting:
+            _unpack(*work)
+
+    def broadcast(self, tensors: Iterable[torch.Tensor]) -> None:
+        """Overwrite tensors with those of process 0. Parts of spread tensors are left alone."""
+        if self.size > 1:
+            for tensor in tensors:
+                if not isinstance(tensor, DTensor):
+                    dist.broadcast(tensor.detach(), src=0)
+
+    def share(self, value: Any) -> Any:
+        """Return the `value` that process 0 has; anything that can be pickled."""
+        if self.size == 1:
+            return value
+        box = [value]
+        dist.broadcast_object_list(box, src=0)
+        return box[0]
+
+    def gather(self, value: Any) -> list[Any]:
+        """Return the `value`s of all processes, by rank; anything that can be pickled."""
+        if self.size == 1:
+            return [value]
+        boxes: list[Any] = [None] * self.size
+        dist.all_gather_object(boxes, value)
+        return boxes
+
+    def sum_of(self, numbers: Sequence[float]) -> list[float]:
+        """Return the sums over processes, number by number, in float64."""
+        if self.size == 1:
+            return [float(n) for n in numbers]
+        sums = torch.tensor(numbers, dtype=torch.float64)
+        dist.all_reduce(sums)
+        return [float(n) for n in sums.tolist()]
+
+    def any(self, flag: bool) -> bool:  # noqa: FBT001 - the question is the flag
+        """Return whether any process says so; all processes get the same answer."""
+        return self.sum_of([float(flag)])[0] > 0
+
+    def barrier(self) -> None:
+        """Wait until every process is here."""
+        self.any(False)  # noqa: FBT003
+
+
+@contextmanager
+def start(machine: Machine) -> Iterator[World]:
+    """Join the processes that torchrun started (it sets RANK, WORLD_SIZE and LOCAL_RANK), or be alone.
+
+    Raises:
+        RecipeError: a GPU is asked for and there is none for this process.
+    """
+    size, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
+    device = _device(machine.device, int(os.environ.get("LOCAL_RANK", "0")))
+    if size == 1:
+        yield World(0, 1, device)
+        return
+    backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+    dist.init_process_group(backend, rank=rank, world_size=size, timeout=_PATIENCE)
+    try:
+        yield World(rank, size, device)
+    finally:
+        dist.destroy_process_group()
+
+
+def spread(model: Any, strategy: str, world: World) -> Any:
+    """Make `model` one model for all processes, and return it.
+
+    `ddp`: every process holds all of it, equal to that of process 0; call `World.sum_gradients` once a step.
+    `fsdp2`: every process holds its part of each layer (torch's fully_shard), and gradients are SUMMED on the
+    way back of the last micro-batch (`World.last_micro_batch`). Build the optimizer after this.
+
+    Raises:
+        RecipeError: `fsdp2` for a model whose layers cannot be told.
+    """
+    if strategy not in ("ddp", "fsdp2"):
+        raise RecipeError(f"machine.strategy: {strategy!r} is not known here; use ddp or fsdp2")
+    world.broadcast([*model.parameters(), *model.buffers()])
+    if world.size == 1 or strategy == "ddp":
+        return model
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import FSDPModule, fully_shard
+
+    mesh = init_device_mesh(world.device.type, (world.size,))
+    for layer in _layers(model):
+        fully_shard(layer, mesh=mesh)
+    fully_shard(model, mesh=mesh, reshard_after_forward=False)
+    for module in model.modules():
+        if isinstance(module, FSDPModule):
+            module.set_gradient_divide_factor(1.0)
+            module.set_force_sum_reduction_for_comms(True)  # gloo knows no scaled sums
+    return model
+
+
+def is_spread(model: Any) -> bool:
+    """Return whether `spread` has given each process a part of `model` only."""
+    from torch.distributed.fsdp import FSDPModule
+
+    return isinstance(model, FSDPModule)
+
+
+def trained(model: Any) -> dict[str, torch.Tensor]:
+    """Return what training may change, by name: parameters with gradients, and buffers that are saved with a model.
+
+    Spread tensors are returned as they are; `whole` gathers one. Tied parameters are there once.
+    """
+    _gather_up(model)
+    found = {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
+    kept = model.state_dict().keys() if not is_spread(model) else {n for n, _ in model.named_buffers()}
+    return found | {name: b for name, b in model.named_buffers() if name in kept}
+
+
+def load(model: Any, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Put whole `tensors`, as `trained` names them, into `model`: bits are copied, no dtype is changed.
+
+    Raises:
+        RecipeError: names, shapes or dtypes are not those of the model.
+    """
+    into = trained(model)
+    if into.keys() != tensors.keys():
+        odd = sorted(into.keys() ^ tensors.keys())
+        raise RecipeError(f"the checkpoint is of another model: {len(odd)} names differ, such as {odd[0]}")
+    with torch.no_grad():
+        for name, target in into.items():
+            source = tensors[name]
+            if source.shape != target.shape or source.dtype != target.dtype:
+                raise RecipeError(
+                    f"the checkpoint is of another model: {name} is {source.dtype} {tuple(source.shape)} there, "
+                    f"{target.dtype} {tuple(target.shape)} here"
+                )
+            if isinstance(target, DTensor):
+                target.to_local().copy_(part(source, target.device_mesh, target.placements))
+            else:
+                target.copy_(source)
+
+
+def whole(tensor: torch.Tensor) -> torch.Tensor:
+    """Return a spread tensor gathered on every process (all have to ask), any other as it is."""
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def part(tensor: torch.Tensor, mesh: Any, placements: Any) -> torch.Tensor:
+    """Return this process' part of a whole tensor that all processes have; nothing travels."""
+    on_device = tensor.to(mesh.device_type)
+    return distribute_tensor(on_device, mesh, placements, src_data_rank=None).to_local()
+
+
+def _device(wanted: str, local_rank: int) -> torch.device:
+    there = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if wanted == "cpu" or (wanted == "auto" and not there):
+        return torch.device("cpu")
+    if not there:
+        raise RecipeError("machine.device is cuda, but torch sees no GPU; use device: auto or cpu")
+    if local_rank >= there:
+        raise RecipeError(
+            f"process {local_rank} of this machine has no GPU of its own ({there} there); start at most {there}"
+        )
+    torch.cuda.set_device(local_rank)
+    return torch.device("cuda", local_rank)
+
+
+def _buckets(gradients: Sequence[torch.Tensor]) -> Iterator[list[torch.Tensor]]:
+    bucket: list[torch.Tensor] = []
+    size = 0
+    for gradient in gradients:
+        length = gradient.numel() * gradient.element_size()
+        if bucket and (size + length > BUCKET_BYTES or gradient.dtype != bucket[0].dtype):
+            yield bucket
+            bucket, size = [], 0
+        bucket.append(gradient)
+        size += length
+    if bucket:
+        yield bucket
+
+
+def _unpack(work: Any, flat: torch.Tensor, bucket: list[torch.Tensor]) -> None:
+    work.wait()
+    if len(bucket) == 1 and flat.data_ptr() == bucket[0].data_ptr():
+        return
+    parts = flat.split([g.numel() for g in bucket]) if len(bucket) > 1 else (flat,)
+    for gradient, summed in zip(bucket, parts, strict=True):
+        gradient.copy_(summed.view_as(gradient))
+
+
+def _layers(model: Any) -> list[Any]:
+    """Return the layers that are gathered one at a time: those that transformers never splits."""
+    names = {name for module in model.modules() for name in (getattr(module, "_no_split_modules", None) or ())}
+    layers = [module for module in model.modules() if type(module).__name__ in names]
+    if not layers:
+        raise RecipeError(f"machine.strategy: fsdp2 cannot tell the layers of {type(model).__name__}; use ddp")
+    return layers
+
+
+def _gather_up(model: Any) -> None:
+    """Make FSDP2 give back what it keeps gathered after a forward without a backward."""
+    if is_spread(model):
+        from torch.distributed.fsdp import FSDPModule
+
+        for module in model.modules():
+            if isinstance(module, FSDPModule):
+                module.reshard()
