@@ -1,20 +1,17 @@
 """Examples in one row stay apart: losses and gradients are those of each example alone."""
 
-import itertools
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch")
-transformers = pytest.importorskip("transformers")
+torch: Any = pytest.importorskip("torch")
+transformers: Any = pytest.importorskip("transformers")
 
-import numpy as np
-
-from magicoder.errors import RecipeError
-from magicoder.training import attention, loss, tensors
-from magicoder.training.batches import MicroBatch
-from tests.training.conftest import FAMILIES
+from magicoder.training import attention, loss, tensors  # noqa: E402
+from magicoder.training.batches import MicroBatch  # noqa: E402
+from tests.training.conftest import FAMILIES  # noqa: E402
 
 LENGTHS = (17, 1, 40, 5, 33)
 

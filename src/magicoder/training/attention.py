@@ -56,7 +56,7 @@ def install(model: Any, layout: str, *, longest: int) -> Installed:
     """Prepare `model` (peft or not) for `loss.loss` in `layout`, and prove on it that examples stay apart.
 
     layout   `packed`, `sorted`, `rows`, or `auto`: packed where that is possible, else sorted
-    longest  tokens of the longest example of the run, for windows of attention
+    longest  tokens of the longest example of the run, for windows of attention; 0: seen when it comes
 
     Call it once the model is whole (adapters, quantization) and on its device, before it is compiled or spread.
 
@@ -76,15 +76,20 @@ def install(model: Any, layout: str, *, longest: int) -> Installed:
                 ) from None
             why = str(reason)
         else:
-            return Installed("packed", fused)
+            return _settle(whole, Installed("packed", fused))
     chosen = "sorted" if layout == "auto" else layout
     try:
-        return Installed(chosen, _try(whole, chosen, longest), why)
+        return _settle(whole, Installed(chosen, _try(whole, chosen, longest), why))
     except _Unfit as reason:
         raise RecipeError(
             f"base.model: {_name(whole)} cannot be trained here: {reason}. Take a causal language model whose "
             "attention transformers computes with SDPA (Llama, Qwen, DeepSeek, StarCoder2, Mistral, …)."
         ) from None
+
+
+def _settle(model: Any, installed: Installed) -> Installed:
+    model.magicoder_installed = installed
+    return installed
 
 
 def register() -> None:

@@ -35,7 +35,7 @@ class Head:
 
 
 def core(model: Any) -> Any:
-    """Return transformers' model inside what peft wraps around it. FSDP is applied to this module."""
+    """Return transformers' model inside what peft wraps around it."""
     return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
@@ -47,7 +47,7 @@ def loss(model: Any, batch: Batch, *, exact: bool = False) -> Any:
 
     `attention.install` must have been called. The model is called as a module, so that hooks around it run.
     """
-    return core(model)(magicoder=batch, exact=exact)
+    return model(magicoder=batch, exact=exact)
 
 
 def held_out(model: Any, batches: Iterable[Batch]) -> tuple[float, int]:
@@ -58,7 +58,7 @@ def held_out(model: Any, batches: Iterable[Batch]) -> tuple[float, int]:
     total, count = None, 0
     with evaluation(model), torch.no_grad():
         for batch in batches:
-            part = core(model)(magicoder=batch, weighted=False).double()
+            part = model(magicoder=batch, weighted=False).double()
             total = part if total is None else total + part
             count += batch.trained
     return (0.0 if total is None else float(total.item()), count)
@@ -223,6 +223,8 @@ def _plain(original: Any, batch: Batch, *, keeps_some: bool) -> Any:
 
 def _original_loss(logits: Any, batch: Batch) -> Any:
     """The mean over the targets of the micro-batch, times its share of the step (transformers 4.35, `Trainer`)."""
+    if not batch.trained or not batch.weight:
+        return logits.float().sum() * 0.0
     shifted = logits[:, :-1].contiguous().float()  # the last position has no target
     mean = functional.cross_entropy(shifted.flatten(0, 1), batch.targets[:, :-1].flatten(), reduction="mean")
     micro_batches = round(1 / (batch.weight * batch.trained))

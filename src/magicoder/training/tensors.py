@@ -10,11 +10,9 @@ from typing import Any, Final, Protocol
 import numpy as np
 import torch
 
-from magicoder.training.batches import MicroBatch
+from magicoder.training.batches import ROW_MULTIPLE, MicroBatch
 
 NO_TARGET: Final = -100
-_ROW_MULTIPLE: Final = 64
-"""Widths of padded rows are rounded up to this when shapes shall repeat, and numbers of tokens of packed rows too."""
 _EXAMPLES_MULTIPLE: Final = 8
 
 
@@ -83,7 +81,7 @@ def bound(micro_batches: Iterable[MicroBatch], lengths: Sequence[int]) -> Bound:
         tokens = max(tokens, sum(sizes))
         examples = max(examples, len(sizes))
         longest = max(longest, max(sizes, default=1))
-    return Bound(_up(tokens, _ROW_MULTIPLE), _up(examples, _EXAMPLES_MULTIPLE), longest)
+    return Bound(_up(tokens, ROW_MULTIPLE), _up(examples, _EXAMPLES_MULTIPLE), longest)
 
 
 def collate(
@@ -118,7 +116,7 @@ def _packed(pieces: list[Any], marks: list[Any], pad_id: int, bound: Bound | Non
     """One row; what is left of it is filled with pieces of padding no longer than the longest example."""
     used = sum(map(len, pieces))
     longest = max(*map(len, pieces), bound.longest if bound else 0)
-    size = max(used, bound.tokens if bound else 0)
+    size = max(_up(used, ROW_MULTIPLE), bound.tokens if bound else 0)
     table = _empty(1, size, pad_id)
     cuts = [0]
     for piece, mark in zip(pieces, marks, strict=True):
@@ -138,7 +136,7 @@ def _packed(pieces: list[Any], marks: list[Any], pad_id: int, bound: Bound | Non
 
 def _padded(pieces: list[Any], marks: list[Any], pad_id: int, bound: Bound | None) -> tuple[Any, Any, int]:
     longest = max(map(len, pieces))
-    width = _up(longest, _ROW_MULTIPLE) if bound else longest
+    width = _up(longest, ROW_MULTIPLE) if bound else longest
     table = _empty(len(pieces), width, pad_id)
     table[1] = np.arange(width)
     for row, (piece, mark) in enumerate(zip(pieces, marks, strict=True)):

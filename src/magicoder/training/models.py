@@ -1,0 +1,219 @@
+"""Models and tokenizers: loading, refusing what cannot be trained, counting, and saving what others can serve."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+import torch
+from safetensors import SafetensorError
+
+from magicoder.errors import RecipeError
+from magicoder.training import adapters, attention, loss
+from magicoder.training.settings import Adapter, Base, Machine, Precision
+
+
+def load_tokenizer(base: Base) -> Any:
+    """Return the tokenizer of `base`, with padding (the end of text where it has none of its own).
+
+    Raises:
+        RecipeError: there is none, or it has no end of text.
+    """
+    from transformers import AutoTokenizer
+
+    name = base.tokenizer or base.model
+    revision = {} if base.tokenizer or not base.revision else {"revision": base.revision}
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=base.trust_remote_code, **revision)
+    except (OSError, ValueError, KeyError, ImportError) as reason:
+        raise RecipeError(f"base.tokenizer: no tokenizer at {name!r}: {_first_line(reason)}. {_WHERE}") from reason
+    if tokenizer.eos_token_id is None:
+        raise RecipeError(
+            f"base.tokenizer: the tokenizer of {name!r} has no end of text (eos_token), so a model could not learn to "
+            "stop. Set eos_token in its tokenizer_config.json, or name another tokenizer."
+        )
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+_WHERE: Final = (
+    "It must be a folder with a model as transformers writes it, or the name of one on the Hugging Face hub (which needs "
+    "the network, and `huggingface-cli login` for models behind a licence)."
+)
+
+
+def skeleton(base: Base, precision: Precision) -> Any:
+    """Return the model without memory for its weights (on the device `meta`), for counting and planning."""
+    with torch.device("meta"):
+        return _empty(configuration(base), base, precision)
+
+
+def configuration(base: Base) -> Any:
+    """Return the configuration of a causal language model.
+
+    Raises:
+        RecipeError: there is no model there, or it is of another kind.
+    """
+    from transformers import AutoConfig
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+    try:
+        config = AutoConfig.from_pretrained(
+            base.model,
+            trust_remote_code=base.trust_remote_code,
+            **({"revision": base.revision} if base.revision else {}),
+        )
+    except (OSError, ValueError, KeyError) as reason:
+        raise RecipeError(f"base.model: no model at {base.model!r}: {_first_line(reason)}. {_WHERE}") from reason
+    known = config.model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+    remote = base.trust_remote_code and "AutoModelForCausalLM" in (getattr(config, "auto_map", None) or {})
+    if getattr(config, "is_encoder_decoder", False) or not (known or remote):
+        raise RecipeError(
+            f"base.model: {base.model!r} is of the kind {config.model_type!r}, which is no causal language model. Take one "
+            "that transformers loads as AutoModelForCausalLM, such as Llama, Qwen, DeepSeek or StarCoder2."
+        )
+    return config
+
+
+def load(
+    base: Base,
+    precision: Precision,
+    *,
+    device: Any,
+    layout: str = "",
+    longest: int = 0,
+    adapter: Adapter | None = None,
+    machine: Machine | None = None,
+    random_seed: int = 0,
+    tokenizer: Any = None,
+) -> Any:
+    """Return the model on `device`, in the type of `precision.weights`.
+
+    layout       given: the model is ready for `loss.loss` (`attention.install`), and compiled if `machine.compile`; what
+                 was settled is `model.magicoder_installed`
+    longest      tokens of the longest example, for windows of attention
+    adapter      the weights stand still and small matrices are added (peft)
+    random_seed  for the weights if `base.random_weights`, and for the adapter's
+    tokenizer    given: refused if it has more tokens than the model
+
+    Raises:
+        RecipeError: no such model, another kind of model, fewer words than the tokenizer has, no memory for it, a layout
+            that it cannot be trained in, or 8 bits on a device without them.
+    """
+    device = torch.device(device)
+    if precision.fp8:
+        _refuse_fp8(device)
+    config = configuration(base)
+    _check_vocabulary(config, base, tokenizer)
+    try:
+        with _seeded(random_seed, device):
+            model = _random(config, base, precision, device) if base.random_weights else None
+            if model is None:
+                model = _pretrained(config, base, precision, device, adapter)
+            if machine is not None and machine.checkpointing:
+                model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+            model.train()
+            if adapter is not None:
+                model = adapters.attach(model, adapter)
+    except torch.OutOfMemoryError as reason:
+        raise RecipeError(
+            f"{base.model!r} does not fit into the memory of {device}. Use an adapter with quantized: true, or several "
+            "GPUs with machine.strategy: fsdp2."
+        ) from reason
+    if layout:
+        installed = attention.install(model, layout, longest=longest)
+        if machine is not None and machine.compile:
+            compile_layers(model, installed.layout)
+    return model
+
+
+def compile_layers(model: Any, layout: str, **options: Any) -> None:
+    """Compile every layer for itself (torch.compile); equal layers share the result.
+
+    A packed stage has one shape (`tensors.bound`), so shapes are compiled in; padded rows differ in theirs. Call it
+    after `attention.install`.
+    """
+    for layer in layers(model):
+        layer.compile(dynamic=layout != "packed", **options)
+
+
+def layers(model: Any) -> list[Any]:
+    """Return the repeated layers of the model, in order; those that transformers never splits over devices."""
+    whole = loss.core(model)
+    names = set(getattr(whole, "_no_split_modules", None) or ())
+    return [module for module in whole.modules() if type(module).__name__ in names]
+
+
+def _refuse_fp8(device: Any) -> None:
+    if device.type != "cuda" or torch.cuda.get_device_capability(device) < (8, 9):
+        raise RecipeError(
+            f"precision.fp8: {device.type} has no products in 8 bits (NVIDIA L4, H100 and later have). Set it to false."
+        )
+    raise RecipeError("precision.fp8: products in 8 bits are not built yet. Set it to false.")
+
+
+def _check_vocabulary(config: Any, base: Base, tokenizer: Any) -> None:
+    words = getattr(config.get_text_config(), "vocab_size", None)
+    if tokenizer is not None and words is not None and len(tokenizer) > words:
+        raise RecipeError(
+            f"base.tokenizer: it has {len(tokenizer)} tokens and the model {base.model!r} only {words}. Take the model's "
+            "own tokenizer."
+        )
+
+
+@contextmanager
+def _seeded(random_seed: int, device: Any) -> Iterator[None]:
+    """Draw from `random_seed` for a while; the generators outside are left as they were."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(random_seed)
+        yield
+
+
+def _dtype(precision: Precision) -> Any:
+    return getattr(torch, precision.weights)
+
+
+def _empty(config: Any, base: Base, precision: Precision) -> Any:
+    from transformers import AutoModelForCausalLM
+
+    return AutoModelForCausalLM.from_config(
+        config, dtype=_dtype(precision), trust_remote_code=base.trust_remote_code, attn_implementation="sdpa"
+    )
+
+
+def _random(config: Any, base: Base, precision: Precision, device: Any) -> Any:
+    with device:
+        return _empty(config, base, precision).to(device)
+
+
+def _pretrained(config: Any, base: Base, precision: Precision, device: Any, adapter: Adapter | None) -> Any:
+    from transformers import AutoModelForCausalLM
+
+    options: dict[str, Any] = {"revision": base.revision} if base.revision else {}
+    if adapter is not None and adapter.quantized:
+        options["quantization_config"] = adapters.four_bits(device)
+    if device.type == "cuda":
+        options["device_map"] = {"": device}
+    try:
+        model, found = AutoModelForCausalLM.from_pretrained(
+            base.model,
+            config=config,
+            dtype=_dtype(precision),
+            trust_remote_code=base.trust_remote_code,
+            output_loading_info=True,
+            **options,
+        )
+    except (OSError, ValueError, KeyError, SafetensorError) as reason:
+        raise RecipeError(f"base.model: cannot load the weights of {base.model!r}: {_first_line(reason)}") from reason
+    missing = sorted(found["missing_keys"])
+    if missing or found.get("mismatched_keys"):
+        odd = (missing or sorted(str(key) for key in found["mismatched_keys"]))[0]
+        raise RecipeError(
+            f"base.model: the weights of {base.model!r} are not those of its config.json: {odd} is missing or of another "
+            "shape. Copy the whole model again."
+        )
+    return model
+
+
+def _first_line(reason: BaseException) -> str:
+    return (str(reason).strip().splitlines() or [type(reason).__name__])[0].rstrip(".")
