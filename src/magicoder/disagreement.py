@@ -61,6 +61,12 @@ class Disagreements:
         }
 
 
+def compared(profiles: Sequence[str]) -> list[str]:
+    """Return the profiles to judge by: each once and, where there are several, `strict` first."""
+    several = list(dict.fromkeys(profiles))
+    return several if len(several) < 2 else list(dict.fromkeys((STRICT, *several)))
+
+
 def explain(suite: Suite, results: Sequence[Result], runner: Runner) -> Disagreements:
     """Compare results of the same answers under several profiles, of which one is `strict`.
 

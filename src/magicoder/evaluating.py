@@ -1,14 +1,20 @@
 """The commands that score answers and compare models: commands and their texts, no logic."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from magicoder.errors import RecipeError
+from magicoder.options import about_model
 
 if TYPE_CHECKING:
+    from magicoder.console import Watch
+    from magicoder.disagreement import Disagreements
+    from magicoder.evaluation import Evaluate
+    from magicoder.protocols import Sandbox, Suite
     from magicoder.records import Answer
     from magicoder.scores import Result
     from magicoder.statistics import Comparison
@@ -22,17 +28,19 @@ RESULTS = "results.json"
     "--samples",
     "files",
     multiple=True,
-    required=True,
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     metavar="FILE",
-    help="Answers: a record a line with task_id and solution, completion or answer (docs/evaluation.md). "
-    "May be repeated; each answer goes to the benchmark that has its task.",
+    help="Answers made elsewhere: a record a line with task_id and solution, completion or answer "
+    "(docs/evaluation.md). May be repeated; each answer goes to the benchmark that has its task.",
 )
 @click.option(
     "--profile",
-    default="strict",
+    "profiles",
+    multiple=True,
+    default=("strict",),
     show_default=True,
-    help="Whose semantics: strict, or a harness's with its faults (evalplus, human-eval, ...).",
+    help="Whose semantics: strict, or a harness's with its faults (evalplus, human-eval, ...). May be repeated: then "
+    "it is said which verdicts depend on the profile, and why.",
 )
 @click.option("--data", envvar="MAGICODER_DATA", metavar="DIR", help="Folder with the benchmarks' files.")
 @click.option(
@@ -43,17 +51,18 @@ RESULTS = "results.json"
     help="Interpreter with the libraries that answers use (docs/evaluation-libraries.md). Default: this one.",
 )
 @click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Write results and samples there.")
-@click.option("--name", help="What tables call the model. Default: the name of the first file.")
+@click.option("--name", help="What tables call the model. Default: its name, or that of the first file.")
 @click.option("--partial", is_flag=True, help="Score the tasks that have answers, where others have none.")
 @click.option("--no-self-check", is_flag=True, help="Score even if canonical solutions fail on this machine.")
 @click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Processes. Default: one a core.")
 @click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress.")
+@about_model
 def evaluate(
     *,
     benchmarks: tuple[str, ...],
     files: tuple[Path, ...],
-    profile: str,
+    profiles: tuple[str, ...],
     data: str | None,
     python: str,
     out: Path | None,
@@ -63,52 +72,145 @@ def evaluate(
     workers: int | None,
     as_json: bool,
     quiet: bool,
+    **flags: Any,
 ) -> None:
-    """Score answers on BENCHMARKs, e.g. `humaneval+ mbpp+`, in a sandbox.
+    """Score a model, or answers made elsewhere, on BENCHMARKs, e.g. `humaneval+ mbpp+`, in a sandbox.
 
     \b
-    Example:
+    Examples:
+      magicoder evaluate humaneval+ mbpp+ --model ./checkpoint --style magicoder --data DIR --out results
+      magicoder evaluate humaneval+ --model NAME --base-url http://localhost:8000/v1 --data DIR --out results
       magicoder evaluate humaneval+ mbpp+ --samples samples.jsonl --data DIR --out results
 
-    Canonical solutions run first: a machine that fails one says so instead of scoring. Every verdict is kept, so
-    scoring again executes nothing. Nothing is asked of a model.
+    Canonical solutions run first: a machine that fails one says so instead of scoring. Every answer and every verdict
+    is kept: a command that was interrupted goes on where it stopped, and scoring again asks and executes nothing.
     """
-    from magicoder import console, scores
-    from magicoder.evaluation import Evaluate, suite_of
+    from magicoder import console, disagreement, interview, scores
+    from magicoder.evaluation import Evaluate
     from magicoder.machine import as_text, cores, home
     from magicoder.sandboxes.cells import Cells
 
+    interview.check(flags, out, has_samples=bool(files))
     if data is None:
         raise RecipeError("evaluation needs the benchmarks' files; name their folder with --data or MAGICODER_DATA")
-    answers = [answer for file in files for answer in scores.answers(file)]
-    settings = Evaluate(profile=profile, partial=partial, self_check=not no_self_check)
-    watch = console.Watch(quiet=quiet)
-    results: list[Result] = []
+    work = _Work(
+        benchmarks=benchmarks,
+        data=data,
+        files=files,
+        flags=flags,
+        out=out,
+        settings=Evaluate(partial=partial, self_check=not no_self_check),
+        profiles=profiles,
+        sandbox=Cells(python=python, proc=bool(python)),
+        home=home(),
+        workers=workers or cores(),
+        watch=console.Watch(quiet=quiet),
+    )
     try:
-        for benchmark in benchmarks:
-            suite = suite_of(benchmark, data)
-            result = settings.run(
-                suite,
-                _of(suite.tasks, answers, alone=len(benchmarks) == 1),
-                Cells(python=python, proc=bool(python)),
-                folder=home() / "evaluation",
-                cache=home() / "verdicts.sqlite",
-                progress=watch.stage(suite.name),
-                workers=workers or cores(),
-            )
-            watch.close()
-            results.append(result)
-            if out is not None:
-                _write(result, out if len(benchmarks) == 1 else out / suite.name)
+        if flags["only_answers"]:
+            click.echo(_only_answers(work, as_json=as_json))
+            return
+        results, compared = work.judged()
     finally:
-        watch.close()
-    title = name or files[0].name.partition(".")[0]
+        work.watch.close()
     if out is not None:
-        (out / "leaderboard.md").write_text(scores.leaderboard([(title, r) for r in results]), encoding="utf-8")
+        title = name or _title(files, results)
+        titled = [(f"{title} ({r.profile})" if compared else title, r) for r in results]
+        (out / "leaderboard.md").write_text(scores.leaderboard(titled), encoding="utf-8")
     if as_json:
         click.echo(as_text([scores.as_json(result) for result in results]))
     else:
-        click.echo(_text(results))
+        click.echo("\n\n".join([_text(results), *map(disagreement.text, compared)]))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Work:
+    """What `evaluate` was asked for, and with what it is done."""
+
+    benchmarks: Sequence[str]
+    data: str
+    files: Sequence[Path]
+    flags: dict[str, Any]
+    out: Path | None
+    settings: "Evaluate"
+    profiles: Sequence[str]
+    sandbox: "Sandbox"
+    home: Path
+    workers: int
+    watch: "Watch"
+
+    def judged(self) -> "tuple[list[Result], list[Disagreements]]":
+        """Return the results, profile by profile of each benchmark, and where profiles disagree."""
+        from magicoder import disagreement
+
+        results: list[Result] = []
+        compared: list[Disagreements] = []
+        cache = self.home / "verdicts.sqlite"
+        if self.flags["model"]:  # where programs cannot be isolated, that is said before a model is asked
+            with self.sandbox.open():
+                pass
+        for suite, answers, record in self.answered():
+            judged = []
+            for profile in disagreement.compared(self.profiles):
+                progress = self.watch.stage(f"{suite.name} {profile}" if len(self.profiles) > 1 else suite.name)
+                result = replace(self.settings, profile=profile).run(
+                    suite,
+                    answers,
+                    self.sandbox,
+                    folder=self.home / "evaluation",
+                    cache=cache,
+                    progress=progress,
+                    workers=self.workers,
+                )
+                judged.append(replace(result, generation=record))
+            self.watch.close()
+            results += judged
+            if len(judged) > 1:
+                with self.sandbox.open(workers=self.workers, cache=cache) as runner:
+                    compared.append(disagreement.explain(suite, judged, runner))
+            if self.out is not None:
+                _write(judged, compared, self.place(self.out, suite))
+        return results, compared
+
+    def answered(self) -> "Iterator[tuple[Suite, Sequence[Answer], dict[str, Any]]]":
+        """Yield each benchmark with the answers to it and what made them: a model that is asked, or the files."""
+        from magicoder import interview, scores
+        from magicoder.evaluation import suite_of
+
+        if not self.flags["model"]:
+            answers = [answer for file in self.files for answer in scores.answers(file)]
+            for benchmark in self.benchmarks:
+                suite = suite_of(benchmark, self.data)
+                yield suite, _of(suite.tasks, answers, alone=len(self.benchmarks) == 1), {}
+            return
+        suites = [suite_of(benchmark, self.data) for benchmark in self.benchmarks]
+        partial = self.settings.partial
+        found = interview.answers(suites, self.flags, out=self.out, partial=partial, watch=self.watch)
+        for suite, one in zip(suites, found, strict=True):
+            if self.out is not None:
+                interview.write(suite, one, self.settings.extracted, self.place(self.out, suite))
+            yield suite, one.answers, one.record
+
+    def place(self, out: Path, suite: "Suite") -> Path:
+        """Return the folder of a benchmark's files."""
+        return out if len(self.benchmarks) == 1 else out / suite.name
+
+
+def _only_answers(work: _Work, *, as_json: bool) -> str:
+    from magicoder import interview
+    from magicoder.machine import as_text
+
+    found = list(work.answered())
+    if as_json:
+        return as_text([{"benchmark": suite.name, "generation": record} for suite, _, record in found])
+    lines = (f"{suite.name}: {line}" for suite, _, record in found for line in interview.text(record))
+    return "\n".join([*lines, f"answers.jsonl and samples.jsonl are in {work.out}"])
+
+
+def _title(files: Sequence[Path], results: "list[Result]") -> str:
+    if files:
+        return files[0].name.partition(".")[0]
+    return str(results[0].generation["model"])
 
 
 @click.command()
@@ -145,14 +247,19 @@ def _of(tasks: Sequence[Any], answers: "list[Answer]", *, alone: bool) -> "list[
     return [answer for answer in answers if answer.task_id.lower() in ids]
 
 
-def _write(result: "Result", folder: Path) -> None:
-    from magicoder import scores
+def _write(results: "list[Result]", compared: "list[Disagreements]", folder: Path) -> None:
+    """Write the results of a benchmark; where there are several, each into a folder with its profile's name."""
+    from magicoder import disagreement, scores
 
-    folder.mkdir(parents=True, exist_ok=True)
-    scores.write(result, folder / RESULTS)
-    scores.write_samples(result.attempts, folder / "samples.jsonl")
-    if result.scores == ("base", "plus"):
-        scores.write_evalplus(result, folder / "eval_results.json")
+    for result in results:
+        place = folder / result.profile if len(results) > 1 else folder
+        place.mkdir(parents=True, exist_ok=True)
+        scores.write(result, place / RESULTS)
+        scores.write_samples(result.attempts, place / "samples.jsonl")
+        if result.scores == ("base", "plus"):
+            scores.write_evalplus(result, place / "eval_results.json")
+    if len(results) > 1:
+        disagreement.write(compared[-1], folder)
 
 
 def _text(results: "list[Result]") -> str:
@@ -169,11 +276,40 @@ def _text(results: "list[Result]") -> str:
     for result in results:
         kinds = ", ".join(f"{kind} {count}" for kind, count in result.failures(result.scores[-1]).items())
         lines += ["", f"{result.benchmark} {result.version}, profile {result.profile}: failed by {kinds or 'nothing'}"]
-        if result.self_check:
-            lines.append(f"All {result.self_check} canonical solutions pass here.")
+        lines += [*_made(result), *_checked(result)]
         if result.unknown:
             lines.append(f"Not in this version: {', '.join(result.unknown[:10])} ({len(result.unknown)} in all)")
     return "\n".join([*lines, "", f"Isolation: {results[0].isolation}"])
+
+
+def _made(result: "Result") -> list[str]:
+    from magicoder import interview
+
+    return interview.text(result.generation) if result.generation else []
+
+
+def _checked(result: "Result") -> list[str]:
+    """Say what came of the canonical solutions."""
+    from magicoder.scores import percent
+
+    if not result.self_check:
+        return []
+    if not result.exceptions:
+        lines = [f"All {result.self_check} canonical solutions pass here."]
+    else:
+        passed = result.self_check - len(result.exceptions)
+        lines = [f"{passed} of {result.self_check} canonical solutions pass here; those that are known not to:"]
+        reasons: dict[str, list[str]] = {}
+        for task, why in result.exceptions.items():
+            reasons.setdefault(why, []).append(task)
+        lines += [f"  {why}: {', '.join(tasks)}" for why, tasks in reasons.items()]
+        rest = result.without_exceptions()
+        for score in rest.scores:
+            if 1 in (found := rest.pass_at(score)):
+                lines.append(f"  without these, {score}: pass@1 {percent(found[1])} of {len(rest.by_task())} tasks")
+    if result.surprises:
+        lines.append(f"Known not to pass, but do here: {', '.join(result.surprises)}")
+    return lines
 
 
 def _difference(score: str, found: "Comparison") -> str:
