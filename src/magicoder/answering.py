@@ -34,6 +34,10 @@ Place = tuple[int, int, int]
 """Of an answer: the number of the suite, of the task in it, and of the sample."""
 
 
+def _ignore(_note: str) -> None:
+    """Tell nobody."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decoding:
     """How texts are drawn from a model; `max_tokens` bounds the answer."""
@@ -139,8 +143,12 @@ class Answering:
             random_seed=number(f"{self.random_seed}:{task.id}:{sample}") if is_drawn else None,
         )
 
-    def run(self, suites: Sequence[Suite], desk: Desk, progress: Progress) -> list[Answered]:
+    def run(
+        self, suites: Sequence[Suite], desk: Desk, progress: Progress, tell: Callable[[str], object] = _ignore
+    ) -> list[Answered]:
         """Ask for the answers to all tasks, without a barrier between one suite and the next.
+
+        `tell` hears in the end how many were asked for, and how many were in the journal.
 
         Raises:
             RecipeError: a benchmark has no such style.
@@ -156,7 +164,7 @@ class Answering:
             for sample in range(self.decoding(suite).samples)
         ]
         progress.expect(len(places), "answers")
-        found = self._asked(suites, places, desk, progress)
+        found = self._asked(suites, places, desk, progress, tell)
         return [self._of(at, suite, found, desk) for at, suite in enumerate(suites)]
 
     def compare_alone(
@@ -184,7 +192,12 @@ class Answering:
         return compared
 
     def _asked(
-        self, suites: Sequence[Suite], places: Sequence[Place], desk: Desk, progress: Progress
+        self,
+        suites: Sequence[Suite],
+        places: Sequence[Place],
+        desk: Desk,
+        progress: Progress,
+        tell: Callable[[str], object] = _ignore,
     ) -> dict[Place, Completion | Failure]:
         """Return what came for each place."""
         found: dict[Place, Completion | Failure] = {}
@@ -203,6 +216,7 @@ class Answering:
                 came = asker.send() or asker.collect()
                 found.update(came)
                 progress.tick(len(came), asker.note())
+            tell(asker.note())
         return found
 
     def _of(self, at: int, suite: Suite, found: Mapping[Place, Completion | Failure], desk: Desk) -> Answered:

@@ -6,6 +6,7 @@ MagicoderError (ValueError)
 ├── BenchmarkError     benchmark files are missing or malformed                             exit code 2
 ├── StoreError         a run folder is busy, from another version, or cannot be written     exit code 3
 ├── TeacherError       the LLM endpoint refuses or is down; nothing paid for is lost        exit code 4
+├── OverBudget         the money was spent before everything was asked                      exit code 5
 └── Interrupted         the user asked to stop; everything answered is kept                  exit code 130
 Unusable (Exception)   raised by a strategy: this seed gives no sample, and why
 """
@@ -45,6 +46,12 @@ class TeacherError(MagicoderError):
     """The endpoint refuses every request or is down. Every answer received so far is in the journal."""
 
     exit_code = 4
+
+
+class OverBudget(MagicoderError):  # noqa: N818 - not an error, an end
+    """The budget has no room for all that is to be asked. What was answered is kept."""
+
+    exit_code = 5
 
 
 class SandboxError(MagicoderError):

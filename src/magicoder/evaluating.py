@@ -117,10 +117,8 @@ def evaluate(
         title = name or _title(files, results)
         titled = [(f"{title} ({r.profile})" if compared else title, r) for r in results]
         (out / "leaderboard.md").write_text(scores.leaderboard(titled), encoding="utf-8")
-    if as_json:
-        click.echo(as_text([scores.as_json(result) for result in results]))
-    else:
-        click.echo("\n\n".join([_text(results), *map(disagreement.text, compared)]))
+    said = [_text(results), *map(disagreement.text, compared)]
+    click.echo(as_text([scores.as_json(result) for result in results]) if as_json else "\n\n".join(said))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -95,3 +95,75 @@ budget = click.option(
     metavar="USD",
     help="A hard cap on what this run folder may spend, over all runs in it.",
 )
+
+about_model = bundle(
+    click.option(
+        "--model",
+        metavar="MODEL",
+        help="Who answers: a model of the endpoint at --base-url, a folder, `transformers:NAME` or `vllm:NAME` in this "
+        "process, or a YAML file with a component as in a recipe (docs/evaluation.md).",
+    ),
+    click.option(
+        "--base-url",
+        metavar="URL",
+        help="An OpenAI-compatible endpoint, e.g. http://localhost:8000/v1.",
+    ),
+    click.option(
+        "--api-key-env", metavar="NAME", help="Environment variable that holds its key. Default: OPENAI_API_KEY."
+    ),
+    click.option(
+        "--revision",
+        metavar="TEXT",
+        help="Of a model on the hub: branch, tag or commit. Of an endpoint: what it serves under the name now, in "
+        "words of yours; under others everything is asked again.",
+    ),
+    click.option("--device", metavar="NAME", help="Where a model in this process computes: auto, cpu, cuda:0, ..."),
+    click.option("--dtype", metavar="NAME", help="Of its weights: auto, float32, float16, bfloat16."),
+    click.option("--batch-size", type=click.IntRange(min=1), metavar="N", help="Sequences computed together at most."),
+    click.option("--concurrency", type=click.IntRange(min=1), metavar="N", help="Requests under way at most."),
+    click.option(
+        "--style",
+        type=click.Choice(["chat", "magicoder", "completion"]),
+        help="How the model is asked: by its chat template (default), in the paper's template with the response begun, "
+        "or by raw text that it continues.",
+    ),
+    click.option(
+        "--template",
+        type=click.Choice(["paper", "own"]),
+        help="In which template the style magicoder begins the response: the paper's (default) or the model's own.",
+    ),
+    click.option(
+        "--samples-per-task", "-n", "samples", type=click.IntRange(min=1), metavar="N", help="Answers to each task."
+    ),
+    click.option("--temperature", type=click.FloatRange(min=0), metavar="T", help="Default: 0, greedy."),
+    click.option("--top-p", type=click.FloatRange(min=0, max=1, min_open=True), metavar="P", help="Default: 1."),
+    click.option(
+        "--max-tokens", type=click.IntRange(min=1), metavar="N", help="Of an answer. Default: the benchmark's."
+    ),
+    click.option("--seed", type=int, metavar="N", help="What sampled answers are drawn from. Default: 0."),
+    click.option(
+        "--paper-decoding",
+        is_flag=True,
+        help="Sample where the paper did: DS-1000 40 answers, MultiPL-E 50. Slow; the flags above overrule it.",
+    ),
+    click.option("--only-answers", is_flag=True, help="Write the answers to --out and score nothing."),
+    click.option(
+        "--check-batch-invariance",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="Ask N tasks of each benchmark again, one at a time, and name those that are answered otherwise.",
+    ),
+    click.option(
+        "--budget",
+        type=click.FloatRange(min=0),
+        metavar="USD",
+        help="A hard cap on what may be spent under --out, over all evaluations into it.",
+    ),
+    prices,
+    click.option(
+        "--journal",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="Where answers are kept. Default: MAGICODER_HOME/journal.sqlite.",
+    ),
+)

@@ -1,0 +1,147 @@
+"""A model is asked on the command line: from flags to answers, and what a person is told of them."""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any, Final
+
+from magicoder.answering import Answered, Answering, write_answers, write_programs
+from magicoder.asking import Desk
+from magicoder.budget import Budget
+from magicoder.console import Watch, say
+from magicoder.errors import OverBudget, RecipeError, TeacherError
+from magicoder.invocation import model_of
+from magicoder.journal import Journal
+from magicoder.machine import home, stopping
+from magicoder.protocols import LLM, Suite
+from magicoder.records import Answer, Extracted, Task
+
+_SETTINGS: Final = ("base_url", "api_key_env", "device", "dtype", "batch_size", "concurrency")
+_NAMED: Final = 10
+
+
+def check(flags: Mapping[str, Any], out: Path | None, *, has_samples: bool) -> None:
+    """Check that the flags of `options.about_model` go together.
+
+    Raises:
+        RecipeError: they do not.
+    """
+    given = [name for name, value in flags.items() if value not in (None, False)]
+    if not flags["model"]:
+        if not has_samples:
+            raise RecipeError("say whose answers are judged: --model MODEL asks one, --samples FILE has them")
+        if given:
+            raise RecipeError(f"--{given[0].replace('_', '-')} is about a model that is asked; it needs --model MODEL")
+    elif has_samples:
+        raise RecipeError("--model asks for answers and --samples has them: give one of the two")
+    for name in ("only_answers", "budget"):
+        if name in given and out is None:
+            raise RecipeError(f"--{name.replace('_', '-')} needs --out DIR, where it is kept")
+
+
+def answers(
+    suites: Sequence[Suite], flags: Mapping[str, Any], *, out: Path | None, partial: bool, watch: Watch
+) -> list[Answered]:
+    """Ask the model that the flags name, and return its answers to the tasks of each suite.
+
+    Raises:
+        RecipeError: there is no such model or style, or its flags do not go together.
+        TeacherError: the model cannot be asked, or some tasks got no answer, unless `partial`.
+        OverBudget: some were not asked for want of money, unless `partial`.
+        Interrupted: the user asked to stop.
+    """
+    llm, version = model(flags)
+    answering = Answering(
+        style=flags["style"] or "chat",
+        template=flags["template"] or "paper",
+        paper=flags["paper_decoding"],
+        random_seed=flags["seed"] or 0,
+        **{name: flags[name] for name in ("samples", "temperature", "top_p", "max_tokens")},
+    )
+    with ExitStack() as stack:
+        journal = stack.enter_context(Journal.open(flags["journal"] or home() / "journal.sqlite"))
+        desk = Desk(
+            teacher=llm,
+            journal=journal,
+            purse=stack.enter_context(_purse(llm, flags, out, watch)),
+            folder=home(),
+            stop=stack.enter_context(stopping()),
+            version=version,
+        )
+        notes: list[str] = []
+        answered = answering.run(suites, desk, watch.stage("answers"), notes.append)
+        watch.close()
+        if not watch.quiet:
+            say(f"{'answers':<14} {notes[0]}")
+        _refuse(answered, partial=partial)
+        if flags["check_batch_invariance"]:
+            compared = answering.compare_alone(suites, desk, flags["check_batch_invariance"], watch.stage("alone"))
+            watch.close()
+            answered = [
+                replace(one, record=one.record | {"asked_alone": {"tasks": tried, "differ": differ}})
+                for one, (tried, differ) in zip(answered, compared, strict=True)
+            ]
+    return answered
+
+
+def model(flags: Mapping[str, Any]) -> tuple[LLM, str]:
+    """Return the model that is meant, and its version where it cannot say it itself."""
+    settings = {name: flags[name] for name in _SETTINGS}
+    llm = model_of(flags["model"], settings)
+    revision: str = flags["revision"] or ""
+    if revision and "revision" in {f.name for f in fields(llm)}:  # type: ignore[arg-type]  # a dataclass
+        return model_of(flags["model"], settings | {"revision": revision}), ""
+    return llm, revision
+
+
+def _purse(llm: LLM, flags: Mapping[str, Any], out: Path | None, watch: Watch) -> AbstractContextManager[Budget | None]:
+    if flags["budget"] is None or out is None:
+        return nullcontext()
+    return Budget.for_teacher(out / "budget.json", flags["budget"], llm, flags["prices"], watch.warn)
+
+
+def _refuse(answered: Sequence[Answered], *, partial: bool) -> None:
+    lost = {task: failure for one in answered for task, failure in one.lost.items()}
+    if not lost or (partial and any(one.answers for one in answered)):
+        return
+    shown = _some([f"{task}: {failure.reason}: {failure.detail}" for task, failure in lost.items()], 3)
+    way = "or score the others with --partial; every answer so far is in the journal"
+    if all(one.is_over_budget for one in answered if one.lost):
+        raise OverBudget(f"the budget left no room for {len(lost):,} tasks; give a larger --budget, {way}")
+    raise TeacherError(f"{len(lost):,} tasks got no answer ({shown}); run the same command again, {way}")
+
+
+def write(
+    suite: Suite, answered: Answered, extracted: Callable[[Suite, Task, Answer], Extracted], folder: Path
+) -> None:
+    """Write what the model said as `answers.jsonl`, and the programs in it as EvalPlus' `samples.jsonl`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_answers(answered.answers, folder / "answers.jsonl")
+    write_programs(suite, answered.answers, extracted, folder / "samples.jsonl")
+
+
+def text(record: Mapping[str, Any]) -> list[str]:
+    """Return in lines what made the answers, and what is to be known of them; see `Answered.record`."""
+    decoding = record["decoding"]
+    drawn = (
+        f"temperature {decoding['temperature']:g}, top_p {decoding['top_p']:g}" if decoding["temperature"] else "greedy"
+    )
+    style = record["style"] + (f" ({record['template']} template)" if record["template"] else "")
+    lines = [
+        f"{record['answers']:,} answers of {record['model']}: style {style}, {drawn}, "
+        f"at most {decoding['max_tokens']} tokens, {record['completion_tokens']:,} in all"
+    ]
+    if cut := record["truncated"]:
+        lines.append(f"Cut off at the limit of tokens (--max-tokens): {_some(cut)}")
+    if none := record["unanswered"]:
+        lines.append(f"No answer, counted as wrong: {_some([f'{task} ({why})' for task, why in none.items()], 3)}")
+    if alone := record.get("asked_alone"):
+        differ = f"{len(alone['differ'])} of {len(alone['tasks'])} tasks are answered otherwise"
+        names = f": {_some(alone['differ'])}" if alone["differ"] else ""
+        lines.append(f"Asked one at a time, {differ}{names}")
+    return lines
+
+
+def _some(names: Sequence[str], most: int = _NAMED) -> str:
+    return ", ".join(names[:most]) + (f", … and {len(names) - most} more" if len(names) > most else "")
