@@ -265,12 +265,20 @@ def _text(results: "list[Result]") -> str:
     from magicoder.scores import percent
 
     rows = [
-        (result.benchmark, score, len(result.by_task()), len(result.attempts), f"pass@{k}", percent(found))
+        (
+            result.benchmark,
+            result.profile,
+            score,
+            len(result.by_task()),
+            len(result.attempts),
+            f"pass@{k}",
+            percent(found),
+        )
         for result in results
         for score in result.scores
         for k, found in result.pass_at(score).items()
     ]
-    lines = [console.table(["benchmark", "score", "tasks", "answers", "metric", "% (95 % interval)"], rows)]
+    lines = [console.table(["benchmark", "profile", "score", "tasks", "answers", "metric", "% (95 % interval)"], rows)]
     for result in results:
         kinds = ", ".join(f"{kind} {count}" for kind, count in result.failures(result.scores[-1]).items())
         lines += ["", f"{result.benchmark} {result.version}, profile {result.profile}: failed by {kinds or 'nothing'}"]
