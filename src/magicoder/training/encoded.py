@@ -4,7 +4,7 @@
 <folder>/report.json      what became of the rows, and the key of what it was all made from
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final, Self
@@ -160,11 +160,12 @@ def _sums(mask: NDArray[np.bool_], offsets: NDArray[np.int32]) -> NDArray[np.int
     return sums
 
 
-def write(folder: Path, examples: Iterable[Example], *, key: str, counts: Report | None = None) -> Encoded:
+def write(
+    folder: Path, examples: Iterable[Example], *, key: str, counts: Callable[[], Report] | None = None
+) -> Encoded:
     """Write `examples` into `folder`, and open them. A file is there whole or not at all; the report comes last.
 
-    `counts` holds what the examples themselves do not show; it may be a generator's business to fill it while it
-    yields, so that it is read last.
+    `counts` is asked last, when all examples are read: rows, dropped, truncated and lost_eos, which they do not show.
 
     Raises:
         StoreError: the disk is full or read-only.
@@ -178,12 +179,12 @@ def write(folder: Path, examples: Iterable[Example], *, key: str, counts: Report
                 out.write_batch(_record_batch(batch))
                 lengths += [len(example.tokens) for example in batch]
                 trained += sum(int(np.count_nonzero(example.mask)) for example in batch)
-        report = _finished(counts or Report(rows=len(lengths)), lengths, trained)
+        report = _finished(counts() if counts else Report(rows=len(lengths)), lengths, trained)
         write_atomic(folder / REPORT, orjson.dumps({"key": key, **asdict(report)}, option=orjson.OPT_INDENT_2))
     return Encoded.open(folder)
 
 
-def _batched(examples: Iterable[Example]) -> Iterable[list[Example]]:
+def _batched(examples: Iterable[Example]) -> Iterator[list[Example]]:
     batch: list[Example] = []
     for example in examples:
         batch.append(example)
