@@ -1,7 +1,7 @@
 """From conversations to tokens, and which of them are learned.
 
 With the template `magicoder` and `boundary: separate` this is the original's preprocessing, id for id: prompt and
-response are tokenized apart and without special tokens; the beginning-of-text token stands before them where there is one,
+response are tokenized apart and without special tokens; the beginning-of-text token stands before them if there is one,
 the end-of-text token behind; what is too long is cut on the right; learned are the response and the end of text.
 """
 
