@@ -31,3 +31,19 @@ def prompt(messages: Sequence[Message]) -> str:
             text += _INSTRUCTION + message.content
     ends_open = bool(messages) and messages[-1].role == "assistant"
     return system + text + ("" if ends_open else _RESPONSE)
+
+
+CHAT_TEMPLATE: Final = (
+    "{%- set it = namespace(system='" + SYSTEM + "', text='', last='') -%}"
+    "{%- for message in messages -%}"
+    "{%- set it.last = message['role'] -%}"
+    "{%- if message['role'] == 'system' -%}{%- set it.system = message['content'] -%}"
+    "{%- elif message['role'] == 'assistant' -%}"
+    "{%- set it.text = it.text + '\\n\\n@@ Response\\n' + message['content'] -%}"
+    "{%- else -%}{%- set it.text = it.text + '\\n\\n@@ Instruction\\n' + message['content'] -%}{%- endif -%}"
+    "{%- endfor -%}"
+    "{{- (bos_token or '') + it.system + it.text -}}"
+    "{%- if it.last == 'assistant' -%}{{- eos_token or '' -}}"
+    "{%- elif add_generation_prompt -%}{{- '\\n\\n@@ Response\\n' -}}{%- endif -%}"
+)
+"""`prompt` as a chat template (Jinja) that a tokenizer carries, so that servers ask a model as it was trained."""

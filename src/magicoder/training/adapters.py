@@ -1,13 +1,19 @@
 """LoRA and QLoRA: small matrices that are trained beside weights that stand still (peft)."""
 
 import importlib.util
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 
 from magicoder.errors import RecipeError
 from magicoder.training.settings import Adapter
+
+_PREFIX: Final = "base_model.model."
+"""What peft puts before the names of a model's parameters."""
+_NAME: Final = "default"
+"""What peft calls the only adapter."""
 
 
 def attach(model: Any, adapter: Adapter) -> Any:
@@ -18,6 +24,7 @@ def attach(model: Any, adapter: Adapter) -> Any:
     """
     if importlib.util.find_spec("peft") is None:
         raise RecipeError("adapter: needs the package peft. Install magicoder[train].")
+    _check(model, adapter)
     from peft import LoraConfig, TaskType, get_peft_model
 
     settings = LoraConfig(
@@ -28,10 +35,12 @@ def attach(model: Any, adapter: Adapter) -> Any:
         bias="none",
         task_type=TaskType.CAUSAL_LM,
     )
-    _check(model, adapter)
     # peft would keep adapters beside bfloat16 weights in float32 and convert at every product; our optimizers keep an
     # exact float32 of each trained weight instead (`precision.master`).
-    return get_peft_model(model, settings, autocast_adapter_dtype=False)
+    found = get_peft_model(model, settings, autocast_adapter_dtype=False)
+    if any(".lora_embedding_" in name for name, _ in found.named_parameters()):
+        raise RecipeError("adapter.targets: only linear layers can have adapters here, not embeddings.")
+    return found
 
 
 def _check(model: Any, adapter: Adapter) -> None:
@@ -39,7 +48,7 @@ def _check(model: Any, adapter: Adapter) -> None:
     for target in adapter.targets:
         if not any(name == target or name.endswith(f".{target}") for name, _ in model.named_modules()):
             raise RecipeError(
-                f"adapter.targets: the model has no module {target!r}. Its linear layers are {', '.join(sorted(kinds))}."
+                f"adapter.targets: the model has no {target!r}. Its linear layers: {', '.join(sorted(kinds))}."
             )
 
 
@@ -50,9 +59,7 @@ def four_bits(device: Any) -> Any:
         RecipeError: no GPU, or bitsandbytes is missing.
     """
     if device.type != "cuda":
-        raise RecipeError(
-            f"adapter.quantized: weights in 4 bits need an NVIDIA GPU, not {device.type}. Set it to false."
-        )
+        raise RecipeError("adapter.quantized: weights in 4 bits need an NVIDIA GPU. Set it to false.")
     if importlib.util.find_spec("bitsandbytes") is None:
         raise RecipeError("adapter.quantized: needs the package bitsandbytes. Install it, or set quantized to false.")
     from transformers import BitsAndBytesConfig
@@ -65,31 +72,56 @@ def four_bits(device: Any) -> Any:
     )
 
 
-def save(model: Any, folder: Path) -> None:
-    """Write the adapters alone, as peft loads them."""
-    model.save_pretrained(folder)
+def save(model: Any, weights: Mapping[str, Any], folder: Path) -> None:
+    """Write the adapters alone, as peft loads them: `weights` by the names of the model's parameters."""
+    model.save_pretrained(folder, state_dict=dict(weights), save_embedding_layers=False)
 
 
-def merge(model: Any) -> Any:
-    """Add the adapters into the weights, in place, and return the model without them.
+def own(
+    model: Any, weights: Mapping[str, Any] | None = None, gather: Callable[[Any], Any] = lambda tensor: tensor
+) -> dict[str, Any]:
+    """Return the adapters' weights by name, those in `weights` instead of the model's."""
+    given = weights or {}
+    return {
+        name: gather(given.get(name, parameter)).detach()
+        for name, parameter in model.named_parameters()
+        if ".lora_" in name
+    }
 
-    The sum is made in float32 and rounded once. Weights in 4 bits cannot take it: merge into the base loaded anew.
 
-    Raises:
-        RecipeError: the weights are quantized.
+def merged(
+    model: Any, weights: Mapping[str, Any] | None = None, gather: Callable[[Any], Any] = lambda tensor: tensor
+) -> Iterator[tuple[str, Any]]:
+    """Yield the weights of the model that `model` (with adapters) stands for, by the names that it has without them.
+
+    An adapter's product is made and added in float32, so that it is rounded once, when it is written. Weights in 4 bits
+    are read out first: what was trained are the adapters beside these very numbers. The model itself is not changed.
+
+    weights  by name, instead of the model's own
+    gather   makes a spread tensor whole
     """
-    if getattr(model.get_base_model(), "is_quantized", False):
-        raise RecipeError(
-            "adapter.merge: weights in 4 bits cannot take adapters in. Use adapters.merged with the base in bfloat16."
-        )
-    for name, parameter in model.named_parameters():
-        if "lora_" in name:
-            parameter.data = parameter.data.float()
-    return model.merge_and_unload()
+    whole, given = model.get_base_model(), weights or {}
+    for name, parameter in whole.named_parameters():
+        if ".lora_" in name:
+            continue
+        layer, _, last = name.rpartition(".base_layer.")
+        tensor = gather(given.get(_PREFIX + name, parameter))
+        if not layer:
+            yield name, tensor
+            continue
+        if last == "weight":
+            tensor = _with_adapter(whole.get_submodule(layer), f"{_PREFIX}{layer}", tensor, given, gather)
+        yield f"{layer}.{last}", tensor
 
 
-def merged(base: Any, folder: Path) -> Any:
-    """Return `base`, a model without adapters, with those in `folder` added in: for weights trained in 4 bits."""
-    from peft import PeftModel
+def _with_adapter(module: Any, name: str, tensor: Any, weights: Mapping[str, Any], gather: Callable[[Any], Any]) -> Any:
+    if type(tensor).__name__ == "Params4bit":
+        from peft.utils.integrations import dequantize_module_weight
 
-    return merge(PeftModel.from_pretrained(base, str(folder), autocast_adapter_dtype=False))
+        tensor = dequantize_module_weight(module.get_base_layer())
+    pair = []
+    for side in ("lora_A", "lora_B"):
+        parameter = getattr(module, side)[_NAME].weight
+        pair.append(gather(weights.get(f"{name}.{side}.{_NAME}.weight", parameter)).detach().float())
+    product = (pair[1] @ pair[0]) * module.scaling[_NAME]
+    return tensor.detach().float() + (product.t() if module.fan_in_fan_out else product).to(tensor.device)

@@ -52,11 +52,12 @@ class Installed:
     why: str = ""
 
 
-def install(model: Any, layout: str, *, longest: int) -> Installed:
+def install(model: Any, layout: str, *, longest: int = 0, device: Any = None) -> Installed:
     """Prepare `model` (peft or not) for `loss.loss` in `layout`, and prove on it that examples stay apart.
 
     layout   `packed`, `sorted`, `rows`, or `auto`: packed where that is possible, else sorted
     longest  tokens of the longest example of the run, for windows of attention; 0: seen when it comes
+    device   where it will compute, if it is not there yet (weights that FSDP spreads later)
 
     Call it once the model is whole (adapters, quantization) and on its device, before it is compiled or spread.
 
@@ -68,7 +69,7 @@ def install(model: Any, layout: str, *, longest: int) -> Installed:
     why = ""
     if layout in ("auto", "packed"):
         try:
-            fused = _try(whole, "packed", longest)
+            fused = _try(whole, "packed", longest, device)
         except _Unfit as reason:
             if layout == "packed":
                 raise RecipeError(
@@ -79,7 +80,7 @@ def install(model: Any, layout: str, *, longest: int) -> Installed:
             return _settle(whole, Installed("packed", fused))
     chosen = "sorted" if layout == "auto" else layout
     try:
-        return _settle(whole, Installed(chosen, _try(whole, chosen, longest), why))
+        return _settle(whole, Installed(chosen, _try(whole, chosen, longest, device), why))
     except _Unfit as reason:
         raise RecipeError(
             f"base.model: {_name(whole)} cannot be trained here: {reason}. Take a causal language model whose "
@@ -191,14 +192,14 @@ def _by_kernel(rows: Sequence[Any], cuts: Any, longest: int, scale: float, windo
     return varlen_attn(query, key, value, cuts, cuts, longest, longest, scale=scale, window_size=(left, 0), **options)
 
 
-def _try(model: Any, layout: str, longest: int) -> bool:
+def _try(model: Any, layout: str, longest: int, device: Any) -> bool:
     """Switch the model to `layout` and prove it; returns whether logits are made in pieces.
 
     Raises:
         _Unfit: this model, in this layout, on this device, would not compute what it should.
     """
     before = model.config._attn_implementation
-    _suits(model, layout, longest)
+    _suits(model, layout, longest, device)
     fits = _supports(model)
     try:
         if fits:
@@ -224,14 +225,14 @@ def _supports(model: Any) -> bool:
     return bool(can()) if can is not None else True
 
 
-def _suits(model: Any, layout: str, longest: int) -> None:
+def _suits(model: Any, layout: str, longest: int, device: Any) -> None:
     """What is known without running it."""
     config = model.config
     windows = {w for w in (getattr(config, "sliding_window", None), getattr(config, "window_size", None)) if w}
     active = getattr(config, "use_sliding_window", True)
     if layout == "packed":
-        device, dtype = next((p.device, p.dtype) for p in model.parameters() if p.is_floating_point())
-        _kernel(device, dtype, config)
+        weight = next(p for p in model.parameters() if p.is_floating_point())
+        _kernel(weight.device if device is None else torch.device(device), weight.dtype, config)
         if getattr(config, "attention_dropout", 0.0):
             raise _Unfit("its attention_dropout is not 0, which packed attention lacks")
     elif active and any(isinstance(w, int) and w < longest for w in windows):

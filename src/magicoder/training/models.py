@@ -2,14 +2,18 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, Final
 
 import torch
 from safetensors import SafetensorError
 
 from magicoder.errors import RecipeError
-from magicoder.training import adapters, attention, loss
+from magicoder.training import adapters, loss
+from magicoder.training.saving import save
 from magicoder.training.settings import Adapter, Base, Machine, Precision
+
+__all__ = ["Count", "compile_layers", "configuration", "count", "layers", "load", "load_tokenizer", "save", "skeleton"]
 
 
 def load_tokenizer(base: Base) -> Any:
@@ -37,8 +41,8 @@ def load_tokenizer(base: Base) -> Any:
 
 
 _WHERE: Final = (
-    "It must be a folder with a model as transformers writes it, or the name of one on the Hugging Face hub (which needs "
-    "the network, and `huggingface-cli login` for models behind a licence)."
+    "It must be a folder with a model as transformers writes it, or the name of one on the Hugging Face hub (which "
+    "needs the network, and `huggingface-cli login` for models behind a licence)."
 )
 
 
@@ -69,8 +73,8 @@ def configuration(base: Base) -> Any:
     remote = base.trust_remote_code and "AutoModelForCausalLM" in (getattr(config, "auto_map", None) or {})
     if getattr(config, "is_encoder_decoder", False) or not (known or remote):
         raise RecipeError(
-            f"base.model: {base.model!r} is of the kind {config.model_type!r}, which is no causal language model. Take one "
-            "that transformers loads as AutoModelForCausalLM, such as Llama, Qwen, DeepSeek or StarCoder2."
+            f"base.model: {base.model!r} is of the kind {config.model_type!r}, which is no causal language model. Take "
+            "one that transformers loads as AutoModelForCausalLM, such as Llama, Qwen, DeepSeek or StarCoder2."
         )
     return config
 
@@ -80,25 +84,20 @@ def load(
     precision: Precision,
     *,
     device: Any,
-    layout: str = "",
-    longest: int = 0,
     adapter: Adapter | None = None,
     machine: Machine | None = None,
     random_seed: int = 0,
     tokenizer: Any = None,
 ) -> Any:
-    """Return the model on `device`, in the type of `precision.weights`.
+    """Return the model on `device`, in the type of `precision.weights`; `attention.install` comes next.
 
-    layout       given: the model is ready for `loss.loss` (`attention.install`), and compiled if `machine.compile`; what
-                 was settled is `model.magicoder_installed`
-    longest      tokens of the longest example, for windows of attention
     adapter      the weights stand still and small matrices are added (peft)
     random_seed  for the weights if `base.random_weights`, and for the adapter's
     tokenizer    given: refused if it has more tokens than the model
 
     Raises:
-        RecipeError: no such model, another kind of model, fewer words than the tokenizer has, no memory for it, a layout
-            that it cannot be trained in, or 8 bits on a device without them.
+        RecipeError: no such model, another kind of model, fewer words than the tokenizer has, no memory for it, or
+            8 bits on a device without them.
     """
     device = torch.device(device)
     if precision.fp8:
@@ -120,10 +119,6 @@ def load(
             f"{base.model!r} does not fit into the memory of {device}. Use an adapter with quantized: true, or several "
             "GPUs with machine.strategy: fsdp2."
         ) from reason
-    if layout:
-        installed = attention.install(model, layout, longest=longest)
-        if machine is not None and machine.compile:
-            compile_layers(model, installed.layout)
     return model
 
 
@@ -149,15 +144,15 @@ def _refuse_fp8(device: Any) -> None:
         raise RecipeError(
             f"precision.fp8: {device.type} has no products in 8 bits (NVIDIA L4, H100 and later have). Set it to false."
         )
-    raise RecipeError("precision.fp8: products in 8 bits are not built yet. Set it to false.")
+    raise RecipeError("precision.fp8: not built yet. Set it to false.")
 
 
 def _check_vocabulary(config: Any, base: Base, tokenizer: Any) -> None:
     words = getattr(config.get_text_config(), "vocab_size", None)
     if tokenizer is not None and words is not None and len(tokenizer) > words:
         raise RecipeError(
-            f"base.tokenizer: it has {len(tokenizer)} tokens and the model {base.model!r} only {words}. Take the model's "
-            "own tokenizer."
+            f"base.tokenizer: it has {len(tokenizer)} tokens and the model {base.model!r} only {words}. Take the "
+            "model's own tokenizer."
         )
 
 
@@ -209,11 +204,65 @@ def _pretrained(config: Any, base: Base, precision: Precision, device: Any, adap
     if missing or found.get("mismatched_keys"):
         odd = (missing or sorted(str(key) for key in found["mismatched_keys"]))[0]
         raise RecipeError(
-            f"base.model: the weights of {base.model!r} are not those of its config.json: {odd} is missing or of another "
-            "shape. Copy the whole model again."
+            f"base.model: the weights of {base.model!r} are not those of its config.json: {odd} is missing or of "
+            "another shape. Copy the whole model again."
         )
     return model
 
 
 def _first_line(reason: BaseException) -> str:
     return (str(reason).strip().splitlines() or [type(reason).__name__])[0].rstrip(".")
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """What a model is made of, for planning and for saying how near it comes to the device.
+
+    parameters  all, tied ones once
+    trainable   those with gradients
+    matmul      parameters that a token is multiplied with: not embeddings and norms; of experts those that are asked
+    trained     those of `matmul` with gradients
+    layers      of attention
+    width       heads times their width
+    """
+
+    parameters: int
+    trainable: int
+    matmul: int
+    trained: int
+    layers: int
+    width: int
+
+    def flops(self, lengths: Any) -> float:
+        """Return the operations of forward and backward over examples of these lengths; no recomputation counted.
+
+        A parameter costs 2 operations a token forward and 2 backward, and 2 more if it has a gradient; causal attention
+        6 times layers, width and length squared, over both passes.
+        """
+        tokens = float(sum(int(n) for n in lengths))
+        squares = float(sum(int(n) ** 2 for n in lengths))
+        return tokens * (4 * self.matmul + 2 * self.trained) + 6 * self.layers * self.width * squares
+
+
+def count(model: Any) -> Count:
+    """Count `model`, which may be a `skeleton`. Weights in 4 bits count as the numbers that they stand for."""
+    whole = loss.core(model)
+    config = whole.config.get_text_config()
+    embedding, head = whole.get_input_embeddings(), whole.get_output_embeddings()
+    tied = head is not None and head.weight is embedding.weight
+    experts = getattr(config, "num_local_experts", None) or getattr(config, "num_experts", None) or 1
+    share = (getattr(config, "num_experts_per_tok", None) or experts) / experts
+    parameters = trainable = 0
+    matmul = trained = 0.0
+    for name, parameter in model.named_parameters():
+        size = parameter.numel() * (2 if type(parameter).__name__ == "Params4bit" else 1)
+        parameters += size
+        trainable += size if parameter.requires_grad else 0
+        if parameter.ndim < 2 or (parameter is embedding.weight and not tied):
+            continue
+        active = size * (share if ".experts." in name else 1.0)
+        matmul += active
+        trained += active if parameter.requires_grad else 0.0
+    heads = config.num_attention_heads
+    width = heads * (getattr(config, "head_dim", None) or config.hidden_size // heads)
+    return Count(parameters, trainable, round(matmul), round(trained), config.num_hidden_layers, width)
