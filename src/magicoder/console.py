@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from magicoder.store import Progress, Silent
+from magicoder.progress import Progress, Silent
 from magicoder.summary import StageCount, Summary, VerdictCount
 
 if TYPE_CHECKING:

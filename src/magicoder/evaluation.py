@@ -15,10 +15,10 @@ from typing import Any, Final
 
 from magicoder import __version__, plugins
 from magicoder.errors import BenchmarkError, RecipeError
+from magicoder.progress import Progress
 from magicoder.protocols import Runner, Sandbox, Suite
 from magicoder.records import Answer, Extracted, Outcome, Program, Task, Verdict
 from magicoder.scores import NO_CODE, ONE_CALL, Attempt, Checked, Result
-from magicoder.store import Progress
 
 STRICT: Final = "strict"
 _NAMED: Final = 10

@@ -5,7 +5,6 @@ import platform
 from dataclasses import fields, is_dataclass
 from enum import Enum
 from functools import cache, lru_cache
-from importlib import metadata
 from pathlib import Path
 from typing import Any, Final
 
@@ -89,6 +88,8 @@ def software() -> dict[str, str]:
 
     What they made with other versions is made again rather than mixed.
     """
+    from importlib import metadata  # slow to load, and workers do not ask
+
     names = {name.lower().replace("_", "-") for d in metadata.distributions() if (name := d.name)}
     deciding = sorted(name for name in names if name.startswith(_DECIDING))
     python = ".".join(platform.python_version_tuple()[:2])  # its Unicode tables and random draws

@@ -1,8 +1,11 @@
 """What models are measured on, and so what training data must not contain: one module per benchmark."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import orjson
 
@@ -11,7 +14,9 @@ from magicoder.benchmarks._files import FilesMissing
 from magicoder.errors import BenchmarkError
 from magicoder.fingerprint import digest_bytes
 from magicoder.records import Task
-from magicoder.text.benchmark_index import FLOOR, Index, decode, encode, index_of
+
+if TYPE_CHECKING:  # it needs Arrow, which costs workers that judge a quarter of a second to load
+    from magicoder.text.benchmark_index import Index
 
 INDEX = "index.bin"
 """Name of the shipped index in this package, and of one of the user's own in a folder of benchmark files."""
@@ -87,6 +92,8 @@ def build_index(data: str, name: str) -> tuple[bytes, Index]:
     Raises:
         BenchmarkError: no such folder, no benchmark files in it, or a file is malformed.
     """
+    from magicoder.text.benchmark_index import FLOOR, decode, encode, index_of
+
     tasks, versions, _ = _of_files(data)  # not an index that is there: it may be what has to be made again
     if not tasks:
         raise BenchmarkError(f"{data} has no benchmark files; docs/benchmarks.md says which are read")
@@ -96,6 +103,8 @@ def build_index(data: str, name: str) -> tuple[bytes, Index]:
 
 def _index(data: str | None) -> tuple[Index | None, str]:
     """Return the index to be used and a digest of its file."""
+    from magicoder.text.benchmark_index import decode
+
     own = (
         [folder / INDEX for folder in (Path(data).expanduser(), Path(data).expanduser() / "benchmarks")] if data else []
     )

@@ -1,9 +1,10 @@
 """Programs run in jails of the kernel's own on this machine: one a core, made once, with warm interpreters."""
 
 import hashlib
-import importlib.metadata
 import json
+import os
 import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
@@ -48,7 +49,7 @@ class Cells:
         """
         if self.python:
             _environment(self.python)
-        rung = _ladder.choose(None if self.rung < 0 else self.rung, python=self.python)
+        rung = _rung(self.rung, self.python, os.geteuid())
         jails = Jails(rung=rung, python=self.python, proc=self.proc)
         with ExitStack() as stack:
             verdicts = None if cache is None else stack.enter_context(Verdicts.open(cache))
@@ -56,6 +57,12 @@ class Cells:
             stack.callback(processes.close)
             level = f"rung {rung.level}" + (", /proc" if self.proc else "")
             yield Controller(jails, processes, verdicts, rung.line, level, again=self.again)
+
+
+@cache
+def _rung(wanted: int, python: str, uid: int) -> Rung:  # noqa: ARG001 - another user may be allowed other things
+    """Return what `_ladder.choose` finds, tried once a process: what worked works, and if not, the cells say so."""
+    return _ladder.choose(None if wanted < 0 else wanted, python=python)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,10 +109,17 @@ class Jails:
 
 
 _ASK = """
-import importlib.metadata, json, platform
-names = sorted({f"{d.name} {d.version}" for d in importlib.metadata.distributions()})
+import json, os, platform, sys
+folders = [path for path in sys.path if os.path.isdir(path)]
+names = sorted({n for f in folders for n in os.listdir(f) if n.endswith((".dist-info", ".egg-info"))})
 print(json.dumps([platform.python_version(), names]))
 """
+
+
+def _packages() -> list[str]:
+    """Return what is installed beside this interpreter, as `_ASK` does: the folders' names have the versions."""
+    folders = [folder for path in sys.path if (folder := Path(path)).is_dir()]
+    return sorted({p.name for folder in folders for p in folder.iterdir() if p.suffix in (".dist-info", ".egg-info")})
 
 
 @cache
@@ -117,7 +131,7 @@ def _environment(python: str) -> tuple[str, str]:
     """
     if not python:
         version = _toolchains.find("python").version
-        names = sorted({f"{d.name} {d.version}" for d in importlib.metadata.distributions()})
+        names = _packages()
     else:
         try:
             done = subprocess.run(  # noqa: S603 - the user's own choice

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 import orjson
 import pyarrow as pa
@@ -26,6 +26,7 @@ import pyarrow as pa
 from magicoder import __version__
 from magicoder.errors import StoreError
 from magicoder.fingerprint import digest, software
+from magicoder.progress import Progress, Silent
 from magicoder.records import Rejection
 from magicoder.schema import schema_of, to_table
 from magicoder.store.files import explained, replacing, swap, sync, sync_tree, write_atomic
@@ -100,28 +101,6 @@ class Artifact(Generic[R]):
     def rejections_of_part(self, index: int) -> list[Rejection]:
         """Return what the stage rejected of one part."""
         return list(read_part(self.folder / "rejected" / part_name(index), Rejection))
-
-
-class Progress(Protocol):
-    """Where a stage tells how far it is."""
-
-    def expect(self, total: int | None, unit: str) -> None:
-        """Say how many `unit`s are to come, None if that cannot be known."""
-        ...
-
-    def tick(self, count: int, note: str = "") -> None:
-        """Say that `count` more are done; `note` is shown beside the bar."""
-        ...
-
-
-class Silent:
-    """Progress that nobody watches."""
-
-    def expect(self, total: int | None, unit: str) -> None:
-        """Ignore it."""
-
-    def tick(self, count: int, note: str = "") -> None:
-        """Ignore it."""
 
 
 class Writer(Generic[R]):
