@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -69,3 +70,37 @@ def tokenizer() -> Any:
         ),
     )
     return transformers.PreTrainedTokenizerFast(tokenizer_object=core, bos_token="<s>", eos_token="</s>")
+
+
+@dataclass(frozen=True)
+class ListedExamples:
+    """Encoded examples that are plain lists: token ids, and which of them are learned."""
+
+    pieces: tuple[Any, ...]
+    marks: tuple[Any, ...]
+
+    @property
+    def lengths(self) -> Any:
+        import numpy as np
+
+        return np.array([len(piece) for piece in self.pieces], dtype=np.int32)
+
+    @property
+    def targets(self) -> int:
+        return sum(int(mark[1:].sum()) for mark in self.marks)
+
+    def tokens(self, index: int) -> Any:
+        return self.pieces[index]
+
+    def mask(self, index: int) -> Any:
+        return self.marks[index]
+
+
+@pytest.fixture
+def listed() -> ListedExamples:
+    """Five examples of 17, 1, 40, 5 and 33 tokens; the first third of each is not learned."""
+    np = pytest.importorskip("numpy")
+    draw = np.random.default_rng(0)
+    sizes = (17, 1, 40, 5, 33)
+    pieces = tuple(draw.integers(3, VOCABULARY, size).astype(np.int32) for size in sizes)
+    return ListedExamples(pieces, tuple(np.arange(size) >= max(1, size // 3) for size in sizes))

@@ -94,7 +94,7 @@ def test_a_model_of_another_kind_is_refused(tmp_path, kind, settings) -> None:
 
 def test_a_tokenizer_with_more_tokens_than_the_model_is_refused(base, tiny, tokenizer) -> None:
     tiny("llama", vocab_size=100).save_pretrained(base)
-    with pytest.raises(RecipeError, match="384 tokens and the model .* only 100"):
+    with pytest.raises(RecipeError, match=r"384 tokens and the model .* only 100"):
         load(base, tokenizer=tokenizer)
 
 

@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 
 from magicoder.errors import RecipeError
 from magicoder.training import adapters, loss
-from magicoder.training.saving import save
+from magicoder.training.saving import quiet, save
 from magicoder.training.settings import Adapter, Base, Machine, Precision
 
 __all__ = ["Count", "compile_layers", "configuration", "count", "layers", "load", "load_tokenizer", "save", "skeleton"]
@@ -105,12 +105,12 @@ def load(
     config = configuration(base)
     _check_vocabulary(config, base, tokenizer)
     try:
-        with _seeded(random_seed, device):
+        with _seeded(random_seed, device), quiet():
             model = _random(config, base, precision, device) if base.random_weights else None
             if model is None:
                 model = _pretrained(config, base, precision, device, adapter)
             if machine is not None and machine.checkpointing:
-                model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+                _recompute(model)
             model.train()
             if adapter is not None:
                 model = adapters.attach(model, adapter)
@@ -137,6 +137,11 @@ def layers(model: Any) -> list[Any]:
     whole = loss.core(model)
     names = set(getattr(whole, "_no_split_modules", None) or ())
     return [module for module in whole.modules() if type(module).__name__ in names]
+
+
+def _recompute(model: Any) -> None:
+    enable = getattr(model, "activation_checkpointing_enable", None)  # transformers 5.2x; the older name is deprecated
+    (enable or model.gradient_checkpointing_enable)({"use_reentrant": False})
 
 
 def _refuse_fp8(device: Any) -> None:

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -41,7 +42,7 @@ def save(
     """
     given = weights or {}
     main = world is None or world.is_main
-    with explained(folder):
+    with explained(folder), quiet():
         if main:
             folder.mkdir(parents=True, exist_ok=True)
         if adapter is not None:
@@ -57,6 +58,20 @@ def save(
                 empty.save_pretrained(folder, state_dict=found, max_shard_size=SHARD)
         if main:
             _save_tokenizer(tokenizer, folder, template)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep transformers from drawing bars of its own for a while."""
+    from transformers.utils import logging
+
+    before = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if before:
+            logging.enable_progress_bar()
 
 
 def _on_disk(named: Iterable[tuple[str, Any]], *, keep: bool = True) -> dict[str, Any]:
