@@ -14,7 +14,7 @@ import torch
 import torch.distributed as dist
 from torch.distributed.tensor import DTensor, distribute_tensor
 
-from magicoder.errors import RecipeError
+from magicoder.errors import MagicoderError, RecipeError
 from magicoder.training.settings import Machine
 
 BUCKET_BYTES: Final = 128 << 20
@@ -135,12 +135,17 @@ def start(machine: Machine) -> Iterator[World]:
     dist.init_process_group(backend, rank=rank, world_size=size, timeout=_PATIENCE)
     try:
         yield World(rank, size, device)
-    finally:
+    except MagicoderError:  # every process knows of it; after any other error they may wait for each other
         dist.destroy_process_group()
+        raise
+    dist.destroy_process_group()
 
 
-def spread(model: Any, strategy: str, world: World) -> Any:
+def spread(model: Any, strategy: str, world: World, *, kept: float = 2.0) -> Any:
     """Make `model` one model for all processes, and return it.
+
+    `kept` bytes a trained weight are what the optimizer keeps (`optimizers.bytes_kept`); `auto` asks by them whether a
+    whole model fits on each GPU.
 
     `ddp`: every process holds all of it, equal to that of process 0; call `World.sum_gradients` once a step.
     `fsdp2`: every process holds its part of each layer (torch's fully_shard), and gradients are SUMMED on the
@@ -149,8 +154,8 @@ def spread(model: Any, strategy: str, world: World) -> Any:
     Raises:
         RecipeError: `fsdp2` for a model whose layers cannot be told.
     """
-    if strategy not in ("ddp", "fsdp2"):
-        raise RecipeError(f"machine.strategy: {strategy!r} is not known here; use ddp or fsdp2")
+    if strategy == "auto":
+        strategy = "ddp" if fits_whole(model, world, kept) else "fsdp2"
     world.broadcast([*model.parameters(), *model.buffers()])
     if world.size == 1 or strategy == "ddp":
         return model
@@ -168,6 +173,17 @@ def spread(model: Any, strategy: str, world: World) -> Any:
     return model
 
 
+def fits_whole(model: Any, world: World, kept: float) -> bool:
+    """Return whether weights, gradients and what the optimizer keeps leave 40 % of the device to activations."""
+    if world.device.type != "cuda":
+        return True
+    trained_weights = [p for p in model.parameters() if p.requires_grad]
+    states = sum(p.numel() * p.element_size() for p in model.parameters())
+    states += sum(p.numel() * (p.element_size() + kept) for p in trained_weights)
+    total: int = torch.cuda.get_device_properties(world.device).total_memory
+    return bool(states <= 0.6 * total)
+
+
 def is_spread(model: Any) -> bool:
     """Return whether `spread` has given each process a part of `model` only."""
     from torch.distributed.fsdp import FSDPModule
@@ -182,7 +198,7 @@ def trained(model: Any) -> dict[str, torch.Tensor]:
     """
     _gather_up(model)
     found = {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
-    kept = model.state_dict().keys() if not is_spread(model) else {n for n, _ in model.named_buffers()}
+    kept = model.state_dict().keys()  # many buffers can be made again, and are not among them
     return found | {name: b for name, b in model.named_buffers() if name in kept}
 
 
@@ -212,7 +228,20 @@ def load(model: Any, tensors: Mapping[str, torch.Tensor]) -> None:
 
 def whole(tensor: torch.Tensor) -> torch.Tensor:
     """Return a spread tensor gathered on every process (all have to ask), any other as it is."""
-    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+    if not isinstance(tensor, DTensor):
+        return tensor
+    with torch.no_grad():
+        if tensor.dtype != torch.int16:
+            return tensor.full_tensor()
+        # Neither gloo nor NCCL carries int16; 16 bits travel as what they do carry.
+        held = tensor.to_local().view(torch.bfloat16)
+        return placed(held, tensor.device_mesh, tensor.placements, tensor.shape).full_tensor().view(torch.int16)
+
+
+def placed(held: torch.Tensor, mesh: Any, placements: Any, shape: Sequence[int]) -> torch.Tensor:
+    """Return a spread tensor of `shape` of which this process has `held`."""
+    stride = torch.empty(*shape, device="meta").stride()
+    return DTensor.from_local(held, mesh, placements, run_check=False, shape=torch.Size(shape), stride=stride)
 
 
 def part(tensor: torch.Tensor, mesh: Any, placements: Any) -> torch.Tensor:

@@ -18,7 +18,7 @@ from magicoder.training.optimizers.shards import Shard, local
 from magicoder.training.parallel import World, whole
 from magicoder.training.settings import Optimization, Precision
 
-__all__ = ["Optimizer", "Rule", "build"]
+__all__ = ["Optimizer", "Rule", "build", "bytes_kept"]
 
 Slots = dict[str, tuple[tuple[int, ...], int | None, torch.dtype]]
 
@@ -61,6 +61,13 @@ class _Trained:
     step: int = 0
     slots: dict[str, torch.Tensor] = field(default_factory=dict)
 
+    def kept(self) -> Iterator[tuple[str, torch.Tensor, int | None]]:
+        """Yield the tensors beside the parameter: name in a checkpoint, this process' part, dimension that is cut."""
+        for slot, (_, along, _) in self.layout.items():
+            yield f"{self.name}.{slot}", self.slots[slot], along
+        if self.remainder is not None:
+            yield f"{self.name}.{REMAINDER}", self.remainder, self.shard.along
+
 
 class Optimizer:
     """Updates parameters from their gradients, one after the other. Make it with `build`.
@@ -101,18 +108,12 @@ class Optimizer:
 
     def grad_norm(self) -> torch.Tensor:
         """Return the root of the sum of all squared gradients, over all processes' parts: one float32 on the device."""
-        with torch.no_grad():
-            norms = [(one, local(one.parameter.grad)) for one in self._trained if one.parameter.grad is not None]
-            if not norms:
-                return torch.zeros(())
-            of_each = torch.stack(torch._foreach_norm([g for _, g in norms], 2, dtype=torch.float32))
-            is_spread = [one.shard.along is not None for one, _ in norms]
-            if not any(is_spread):
-                return of_each.norm(2)
-            first = next(one.shard for one, _ in norms if one.shard.along is not None)
-            mask = torch.tensor(is_spread, device=of_each.device)
-            squares = of_each.square()
-            return (first.sum((squares * mask).sum()) + (squares * ~mask).sum()).sqrt()
+        there = [one for one in self._trained if one.parameter.grad is not None]
+        spread = [one for one in there if one.shard.along is not None]
+        squares = _sum_of_squares([one for one in there if one.shard.along is None])
+        if spread:
+            squares = spread[0].shard.sum(_sum_of_squares(spread)) + squares
+        return squares.sqrt_()
 
     def clip(self, max_norm: float) -> torch.Tensor:
         """Scale the gradients so that their norm is `max_norm` at most; return what it was. Nothing waits."""
@@ -130,10 +131,7 @@ class Optimizer:
         """
         found: dict[str, torch.Tensor] = {}
         for one in self._trained:
-            for slot, (_, along, _) in one.layout.items():
-                found[f"{one.name}.{slot}"] = one.shard.whole(one.slots[slot], along)
-            if one.remainder is not None:
-                found[f"{one.name}.{REMAINDER}"] = one.shard.whole(one.remainder, one.shard.along)
+            found |= {name: one.shard.whole(held, along) for name, held, along in one.kept()}
             found[f"{one.name}.{STEP}"] = torch.tensor(one.step, dtype=torch.int64)
         return found
 
@@ -151,10 +149,14 @@ class Optimizer:
                 f"differ, such as {odd[0]}; resume with the recipe that it was made with"
             )
         for one in self._trained:
-            for slot, (_, along, _) in one.layout.items():
-                _take(f"{one.name}.{slot}", mine, state, one.slots[slot], one.shard, along)
-            if one.remainder is not None:
-                _take(f"{one.name}.{REMAINDER}", mine, state, one.remainder, one.shard, one.shard.along)
+            for name, held, along in one.kept():
+                source, target = state[name], mine[name]
+                if source.dtype != target.dtype or source.shape != target.shape:
+                    raise RecipeError(
+                        f"the checkpoint was written with another optimizer, precision or model: {name} is "
+                        f"{source.dtype} {tuple(source.shape)} there, {target.dtype} {tuple(target.shape)} here"
+                    )
+                held.copy_(one.shard.part(source, along))
             one.step = int(state[f"{one.name}.{STEP}"])
 
     def restart(self) -> None:
@@ -215,32 +217,25 @@ def build(
     return Optimizer(trained, rule)
 
 
+def _sum_of_squares(trained: list[_Trained]) -> torch.Tensor:
+    gradients = [local(one.parameter.grad) for one in trained]
+    if not gradients:
+        return torch.zeros(())
+    with torch.no_grad():
+        return torch.stack(torch._foreach_norm(gradients, 2, dtype=torch.float32)).square_().sum()
+
+
+def bytes_kept(optimization: Optimization, *, master: bool) -> float:
+    """Return the bytes that are kept beside a bfloat16 or float32 weight, to the thousandth for usual matrices."""
+    of_rule = {"adafactor": 0.002, "adamw": 8.0, "adamw_8bit": 2.0 + 8 / 256}
+    return of_rule[optimization.optimizer] + (2.0 if master else 0.0)
+
+
 def _rule(optimization: Optimization, world: World) -> Rule:
     if optimization.optimizer == "adafactor":
         return Adafactor()
     if optimization.optimizer == "adamw":
         return AdamW(optimization.betas, optimization.epsilon)
-    if optimization.optimizer == "adamw_8bit":
-        from magicoder.training.optimizers.adamw_8bit import AdamW8bit
+    from magicoder.training.optimizers.adamw_8bit import AdamW8bit
 
-        return AdamW8bit(optimization.betas, optimization.epsilon, world.device)
-    raise RecipeError(
-        f"optimization.optimizer: {optimization.optimizer!r} is not known; use adafactor, adamw, adamw_8bit"
-    )
-
-
-def _take(  # noqa: PLR0917 - one row of a table
-    name: str,
-    mine: Mapping[str, torch.Tensor],
-    state: Mapping[str, torch.Tensor],
-    target: torch.Tensor,
-    shard: Shard,
-    along: int | None,
-) -> None:
-    source = state[name]
-    if source.dtype != target.dtype or source.shape != mine[name].shape:
-        raise RecipeError(
-            f"the checkpoint was written with another optimizer, precision or model: {name} is {source.dtype} "
-            f"{tuple(source.shape)} there, {target.dtype} {tuple(mine[name].shape)} here"
-        )
-    target.copy_(shard.part(source, along))
+    return AdamW8bit(optimization.betas, optimization.epsilon, world.device)

@@ -4,8 +4,8 @@
               relative_step=False, warmup_init=False)
 
 Every operation is made in transformers' order, so that weights are equal bit for bit; `torch.optim.Adafactor` is
-another algorithm (it multiplies with the parameter's own size). The statistics of a matrix are one float32 a row and one
-a column. An update does not depend on a constant factor of the gradients.
+another algorithm (it multiplies with the parameter's own size). The statistics of a matrix are one float32 a row and
+one a column. An update does not depend on a constant factor of the gradients.
 """
 
 import math
@@ -49,24 +49,25 @@ class Adafactor:
     ) -> None:
         """Change `weight` and `slots` in place; `step` counts this parameter's updates from 1."""
         beta = 1.0 - math.pow(step, DECAY)
-        squares = (gradient**2).add_(TINY)
         if "squares" in slots:
-            mean = slots["squares"].mul_(beta).add_(squares, alpha=1.0 - beta)
-            update = torch.rsqrt(mean, out=squares).mul_(gradient)
+            squares = slots["squares"].mul_(beta).add_((gradient**2).add_(TINY), alpha=1.0 - beta)
+            update = squares.rsqrt().mul_(gradient)
         else:
-            update = _factored(squares, slots["rows"], slots["columns"], shard, beta).mul_(gradient)
+            row, column = _factors(gradient, slots["rows"], slots["columns"], shard, beta)
+            update = torch.mul(row, column).mul_(gradient)
         update.div_(_rms(update, shard).div_(CLIP).clamp_(min=1.0)).mul_(lr)
         if weight_decay:
             weight.add_(weight, alpha=-weight_decay * lr)
         weight.sub_(update)
 
 
-def _factored(
-    squares: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor, shard: Shard, beta: float
-) -> torch.Tensor:
-    """Return 1 over the root of the mean squares that rows and columns tell; spends `squares`."""
+def _factors(
+    gradient: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor, shard: Shard, beta: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return what rows and columns are multiplied with: together, 1 over the root of their mean squares."""
+    squares = (gradient**2).add_(TINY)
     rows.mul_(beta).add_(squares.mean(dim=-1), alpha=1.0 - beta)
-    if shard.along == squares.dim() - 2:
+    if shard.along == gradient.dim() - 2:
         # Rows are spread: sums over all of them, in one message.
         sums = shard.sum(torch.cat([squares.sum(dim=-2), rows.sum(dim=-1, keepdim=True)]))
         means = sums.div_(shard.shape[-2])
@@ -74,7 +75,7 @@ def _factored(
     else:
         of_columns, of_rows = squares.mean(dim=-2), rows.mean(dim=-1, keepdim=True)
     columns.mul_(beta).add_(of_columns, alpha=1.0 - beta)
-    return torch.mul((rows / of_rows).rsqrt_().unsqueeze(-1), columns.unsqueeze(-2).rsqrt(), out=squares)
+    return (rows / of_rows).rsqrt_().unsqueeze(-1), columns.unsqueeze(-2).rsqrt()
 
 
 def _rms(update: torch.Tensor, shard: Shard) -> torch.Tensor:

@@ -8,7 +8,7 @@ import torch.distributed as dist
 from torch.distributed.tensor import DTensor, Replicate
 from torch.distributed.tensor import Shard as Along
 
-from magicoder.training.parallel import part
+from magicoder.training.parallel import part, placed
 
 
 class Shard:
@@ -47,9 +47,7 @@ class Shard:
             return held
         shape = list(held.shape)
         shape[along] = self.shape[along]
-        placed = [Along(along)]
-        stride = torch.empty(shape, device="meta").stride()
-        return DTensor.from_local(held, self._mesh, placed, run_check=False, shape=torch.Size(shape), stride=stride)
+        return placed(held, self._mesh, [Along(along)], shape)
 
     def part(self, tensor: torch.Tensor, along: int | None) -> torch.Tensor:
         """Return what belongs here of a whole slot."""
