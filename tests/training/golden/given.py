@@ -14,7 +14,7 @@ HERE = Path(__file__).parent
 TOKENIZER = HERE / "tokenizer.json"
 TRAJECTORY = HERE / "trajectory.json"
 ARITHMETIC = {"ATEN_CPU_CAPABILITY": "default", "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
-"""The environment in which every x86-64 adds in the same order; `torch.backends.mkldnn.set_flags(False)` goes with it."""
+"""So every x86-64 adds in the same order; `torch.backends.mkldnn.set_flags(False)` belongs to it."""
 MAX_LENGTH = 112
 EPOCHS = 4
 ROWS = 49
