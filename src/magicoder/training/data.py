@@ -34,7 +34,7 @@ _TALKS: Final = ("messages", "conversations", "conversation")
 _PAIRS: Final = (
     ("instruction", ("response", "output", "completion", "answer", "solution")),
     ("problem", ("solution",)),
-    ("prompt", ("completion", "response", "output", "answer")),
+    ("prompt", ("completion", "response", "output")),
     ("question", ("answer", "response", "solution")),
     ("query", ("response", "answer")),
 )
