@@ -78,12 +78,11 @@ def evaluate(
 
     \b
     Examples:
-      magicoder evaluate humaneval+ mbpp+ --model ./checkpoint --style magicoder --data DIR --out results
       magicoder evaluate humaneval+ --model NAME --base-url http://localhost:8000/v1 --data DIR --out results
       magicoder evaluate humaneval+ mbpp+ --samples samples.jsonl --data DIR --out results
 
-    Canonical solutions run first: a machine that fails one says so instead of scoring. Every answer and every verdict
-    is kept: a command that was interrupted goes on where it stopped, and scoring again asks and executes nothing.
+    Canonical solutions run first: a machine that fails one scores nothing. Every answer and verdict is kept: again, it
+    goes on where it stopped, and asks and executes only what is new.
     """
     from magicoder import console, disagreement, interview, scores
     from magicoder.evaluation import Evaluate

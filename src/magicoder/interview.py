@@ -133,9 +133,10 @@ def text(record: Mapping[str, Any]) -> list[str]:
         f"at most {decoding['max_tokens']} tokens, {record['completion_tokens']:,} in all"
     ]
     if cut := record["truncated"]:
-        lines.append(f"Cut off at the limit of tokens (--max-tokens): {_some(cut)}")
+        lines.append(f"{len(cut):,} tasks have answers that reached the limit of tokens (--max-tokens): {_some(cut)}")
     if none := record["unanswered"]:
-        lines.append(f"No answer, counted as wrong: {_some([f'{task} ({why})' for task, why in none.items()], 3)}")
+        shown = _some([f"{task} ({why})" for task, why in none.items()], 3)
+        lines.append(f"{len(none):,} tasks have no answer, which counts as a wrong one: {shown}")
     if alone := record.get("asked_alone"):
         differ = f"{len(alone['differ'])} of {len(alone['tasks'])} tasks are answered otherwise"
         names = f": {_some(alone['differ'])}" if alone["differ"] else ""
