@@ -1,5 +1,6 @@
 """From a conversation to text in segments: which of it is given, which is learned."""
 
+import re
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
@@ -11,6 +12,7 @@ from magicoder.training.data import Conversation
 
 _DATE: Final = datetime(2024, 7, 26, tzinfo=UTC)
 """Today, for chat templates that ask: equal rows must give equal tokens on any day. The default of Llama 3.1's."""
+_NOW: Final = re.compile(r"""strftime_now\(\s*(["'])(.*?)\1\s*\)""")
 
 
 class Segment(NamedTuple):
@@ -48,10 +50,9 @@ class ChatTemplate:
                 "tokenizer with one (base.tokenizer)"
             )
         self._tokenizer = tokenizer
-        self.text = str(tokenizer.chat_template)
+        self.text = _NOW.sub(_on_the_day, tokenizer.get_chat_template())
         self.marks_answers = "{% generation" in self.text or "{%- generation" in self.text
         """Whether the template itself says what the assistant's part is."""
-        self._fixed: dict[str, Any] = {"strftime_now": _DATE.strftime} if "strftime_now" in self.text else {}
 
     def marked(self, conversations: Sequence[Conversation]) -> tuple[list[list[int]], list[list[int]]]:
         """Return ids and the assistant's mask of each, as transformers makes them from the template's own marks."""
@@ -104,11 +105,15 @@ class ChatTemplate:
         try:
             return self._tokenizer.apply_chat_template(
                 [{"role": message.role, "content": message.content} for message in messages],
+                chat_template=self.text,
                 **options,
-                **self._fixed,
             )
         except TemplateError as e:
             raise RecipeError(
                 f"{conversation.id}: the tokenizer's chat template refuses the row ({e}); take the row out, or "
                 "template: magicoder"
             ) from e
+
+
+def _on_the_day(asked: "re.Match[str]") -> str:
+    return repr(_DATE.strftime(asked[2]))
