@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import orjson
+import pyarrow as pa
 
 from magicoder.benchmarks import at_hand
 from magicoder.budget import Budget
@@ -24,7 +25,7 @@ from magicoder.fingerprint import digest, digest_bytes
 from magicoder.journal import Journal
 from magicoder.money import LedgerRow, forecast, ledger_rows
 from magicoder.prices import price_of
-from magicoder.protocols import Corpus, Engine, Runner
+from magicoder.protocols import Columnar, Corpus, Engine, Runner
 from magicoder.recipe import Recipe, parse, to_yaml
 from magicoder.records import Document, Prompt, RawDocument, Sample, Seed
 from magicoder.stages.choose import Choose
@@ -333,9 +334,9 @@ class Line:
         return stack.enter_context(opened)
 
 
-def _read(corpora: tuple[Corpus, ...], max_bytes: int) -> Iterator[RawDocument]:
+def _read(corpora: tuple[Corpus, ...], max_bytes: int) -> Iterator[RawDocument | pa.Table]:
     for corpus in corpora:
-        yield from corpus.documents(max_bytes)
+        yield from corpus.tables(max_bytes) if isinstance(corpus, Columnar) else corpus.documents(max_bytes)
 
 
 class _Stoppable:

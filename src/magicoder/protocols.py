@@ -11,7 +11,7 @@ import random
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, ClassVar, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol, TypeVar, runtime_checkable
 
 from magicoder.records import (
     Completion,
@@ -26,6 +26,9 @@ from magicoder.records import (
     Task,
     Verdict,
 )
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -49,6 +52,15 @@ class Corpus(Protocol):
 
     def state(self) -> str:
         """Return a cheap digest that changes when the source does (commit, sizes and times), for skipping work."""
+        ...
+
+
+@runtime_checkable
+class Columnar(Protocol):
+    """A corpus that is stored in columns and need not make an object a file."""
+
+    def tables(self, max_bytes: int) -> "Iterator[pa.Table | RawDocument]":
+        """Yield what `Corpus.documents` does, many files at a time as the columns of `RawDocument` where it can."""
         ...
 
 

@@ -4,15 +4,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
-
 from magicoder.conversation import conversation
 from magicoder.errors import StoreError
 from magicoder.journal import Journal
 from magicoder.pipeline import STAGES, recipe_of, stages_of
 from magicoder.records import Rejection, Seed
 from magicoder.schema import from_table
-from magicoder.store import Artifact, RunFolder
+from magicoder.store import Artifact, RunFolder, read_table
 
 
 def trace(folder: RunFolder, wanted: str) -> dict[str, Any]:
@@ -82,7 +80,7 @@ def _ancestry(wanted: str) -> list[str]:
 
 
 def _find(path: Any, record: type[Any], ids: list[str]) -> list[Any]:
-    return list(from_table(record, pq.read_table(path, filters=[("id", "in", ids)]), str(path)))
+    return list(from_table(record, read_table(path, ids=ids), str(path)))
 
 
 def _origin(row: Any) -> dict[str, Any]:

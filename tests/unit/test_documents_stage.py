@@ -299,7 +299,9 @@ def test_nothing_but_parts_is_left_behind(tmp_path: Path) -> None:
     assert sorted(files_of(tmp_path)) == ["part-00000.parquet", "rejected/part-00000.parquet"]
 
 
-def test_memory_does_not_grow_with_the_corpus(tmp_path: Path) -> None:
+def test_memory_does_not_grow_with_the_corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("magicoder.text.disk_set.HELD", 200)
+
     def stream(count: int) -> Iterator[RawDocument]:
         for i in range(count):
             yield raw(f"src/module_{i}.py", f"# number {i}\n{CODE * 10}")
@@ -328,7 +330,9 @@ def test_real_files_are_all_accounted_for_and_mostly_kept(tmp_path: Path, shared
     assert any(d.license == "Apache-2.0" for d in kept)
 
 
-def test_a_map_on_disk_answers_who_was_first(tmp_path: Path) -> None:
+@pytest.mark.parametrize("held", [0, 3, 1500, 10_000])
+def test_a_map_on_disk_answers_who_was_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, held: int) -> None:
+    monkeypatch.setattr("magicoder.text.disk_set.HELD", held)
     path = tmp_path / "map"
     with DiskMap.opened(path) as held:
         assert held.claim([(key_of("a"), "1"), (key_of("b"), "2"), (key_of("a"), "3")]) == [None, None, "1"]

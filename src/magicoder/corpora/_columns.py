@@ -137,11 +137,11 @@ class RowReader:
         """Return the document of row `row` (from 0); `content` None means that the cell is empty."""
         columns = self.columns
         if content is None and not problem:
-            problem, detail = "no_text", f"row {row} has no value in column {columns.text}"
+            problem, detail = "no_text", self.no_text(row)
         return document(
-            repository=_text(cells.get(columns.repository)) or self.repository,
-            commit=_text(cells.get(columns.commit)) or self.commit,
-            path=_text(cells.get(columns.path)) or f"row-{row:06d}",
+            repository=shown(cells.get(columns.repository)) or self.repository,
+            commit=shown(cells.get(columns.commit)) or self.commit,
+            path=shown(cells.get(columns.path)) or f"row-{row:06d}",
             content=content or b"",
             size=size,
             language=language_of(cells.get(columns.language)) or self.language,
@@ -150,6 +150,11 @@ class RowReader:
             detail=detail,
         )
 
+    def no_text(self, row: int) -> str:
+        """Say that the row holds no text."""
+        return f"row {row} has no value in column {self.columns.text}"
 
-def _text(value: Any) -> str:
+
+def shown(value: Any) -> str:
+    """Return a cell as a name; "" where it can be none."""
     return value if isinstance(value, str) else str(value) if isinstance(value, int) else ""

@@ -25,7 +25,11 @@ VERSION_CONTROL: Final = frozenset({".git", ".hg", ".svn", ".bzr", "_darcs", "CV
 """Folders that hold a version-control system's own files; their content is never a document."""
 
 # The first bytes of a Git LFS pointer, the stand-in for a file that is stored elsewhere.
-_LFS: Final = b"version https://git-lfs.github.com/spec/"
+LFS: Final = b"version https://git-lfs.github.com/spec/"
+LFS_SIZE: Final = 1024
+"""A pointer is smaller, in bytes."""
+LFS_PROBLEM: Final = "lfs_pointer"
+LFS_DETAIL: Final = "the file itself is in Git LFS; `git lfs pull` fetches it"
 _MARK: Final = "\N{REPLACEMENT CHARACTER}"
 _GLOB: Final = re.compile(r"[*?\[]")
 
@@ -65,8 +69,8 @@ def document(
 ) -> RawDocument:
     """Return a document with its identifier made from its provenance; a Git LFS pointer is marked as a problem."""
     repository, shown = readable(repository), readable(path)
-    if not problem and content.startswith(_LFS) and size < 1024:
-        problem, detail = "lfs_pointer", "the file itself is in Git LFS; `git lfs pull` fetches it"
+    if not problem and content.startswith(LFS) and size < LFS_SIZE:
+        problem, detail = LFS_PROBLEM, LFS_DETAIL
     return RawDocument(
         id=f"{repository}@{commit}:{shown}" if commit else f"{repository}:{shown}",
         content=content,

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, Any, Final, TypeVar
 
 import orjson
 import pyarrow.parquet as pq
@@ -16,8 +16,11 @@ from magicoder.corpora._streams import DAMAGE
 from magicoder.errors import CorpusError
 from magicoder.records import RawDocument
 
-_BATCH_BYTES: Final = 1 << 20
+T = TypeVar("T")
+
+_BATCH_BYTES: Final = 1 << 21
 """How much text a batch of Parquet rows should hold, in bytes."""
+_BATCH_ROWS: Final = 1000
 _FIRST_ROWS: Final = 100
 """How many rows of a JSON file are looked at to learn its columns."""
 _OTHER_CELLS: Final = 1 << 20
@@ -54,9 +57,11 @@ def line_limit(max_bytes: int) -> int:
 
 
 def each_file(
-    source: str, files: list[Path], rows: Callable[[Path], Iterator[RawDocument]], repository: str
-) -> Iterator[RawDocument]:
-    """Yield the rows of every file. A damaged file is a document with a `problem`, and reading goes on behind it.
+    source: str, files: list[Path], rows: Callable[[Path], Iterator[T]], repository: str
+) -> Iterator[T | RawDocument]:
+    """Yield the rows of every file, one by one or many at a time.
+
+    A damaged file is a document with a `problem`, and reading goes on behind it.
 
     Raises:
         CorpusError: there is no row at all, or the only file is damaged from the start.
@@ -94,7 +99,7 @@ def batch_rows(table: pq.ParquetFile, columns: Iterable[str]) -> int:
         for column in range(group.num_columns):
             found = group.column(column)
             stated += found.total_uncompressed_size if found.path_in_schema.split(".")[0] in wanted else 0
-    return max(1, min(1024, _BATCH_BYTES * rows // max(1, stated)))
+    return max(1, min(_BATCH_ROWS, _BATCH_BYTES * rows // max(1, stated)))
 
 
 def json_lines(stream: IO[bytes], limit: int) -> Iterator[tuple[bytes | None, int]]:

@@ -9,6 +9,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from magicoder.corpora._batches import each_document, raw_documents
 from magicoder.corpora._columns import Columns, RowReader, choose
 from magicoder.corpora._files import digest_files, explained, find_inputs
 from magicoder.corpora._rows import (
@@ -30,7 +31,7 @@ from magicoder.records import RawDocument
 class Tables:
     """The rows of one file, of a pattern's matches (`data/*.parquet`) or of all tables in a folder, by file name.
 
-    A Parquet file is read page by page, so that its largest page or cell bounds the memory.
+    A Parquet file is read page by page, so that its largest page or cell, or 2 MB, bounds the memory.
 
     Columns are found by their usual names (`_columns.USUAL`) unless they are named; `-` means to use none. A list of
     licences means that all of them hold. Rows with equal repository, commit and path keep equal identifiers; the
@@ -58,6 +59,14 @@ class Tables:
         Raises:
             CorpusError: there is no table, a column is missing, or a single file is no table at all.
         """
+        for found in self.tables(max_bytes):
+            if isinstance(found, RawDocument):
+                yield found
+            else:
+                yield from each_document(found)
+
+    def tables(self, max_bytes: int) -> Iterator[pa.Table | RawDocument]:
+        """Yield the same, Parquet rows many at a time, as the columns of `RawDocument`; raises as `documents`."""
         yield from each_file(
             self.path, self._files(), lambda file: self._rows(file, stem(file), max_bytes), self.repository
         )
@@ -71,7 +80,7 @@ class Tables:
         with explained(self.path):
             return find_inputs(self.path, is_table, "tables (.parquet, .jsonl, .jsonl.gz …)")
 
-    def _rows(self, file: Path, name: str, max_bytes: int) -> Iterator[RawDocument]:
+    def _rows(self, file: Path, name: str, max_bytes: int) -> Iterator[pa.Table | RawDocument]:
         if file.name.lower().endswith(".parquet"):
             yield from self._parquet(file, name, max_bytes)
         else:
@@ -89,7 +98,7 @@ class Tables:
         columns = choose(str(file), present, asked)
         return RowReader(columns, self.repository or name, self.commit, self.language, self.license)
 
-    def _parquet(self, file: Path, name: str, max_bytes: int) -> Iterator[RawDocument]:
+    def _parquet(self, file: Path, name: str, max_bytes: int) -> Iterator[pa.Table | RawDocument]:
         # Buffered and not pre-buffered: a row group is read page by page, otherwise whole.
         with pq.ParquetFile(file, pre_buffer=False, buffer_size=1 << 16) as table:
             reader = self._reader(file, name, table.schema_arrow.names)
@@ -97,9 +106,15 @@ class Tables:
             row = 0
             rows, used = batch_rows(table, [reader.columns.text]), reader.columns.used
             for batch in table.iter_batches(rows, columns=used, use_threads=False):
-                for cells, content, size in _cells(batch, reader.columns, max_bytes):
-                    yield reader.document(row, cells, content, size)
-                    row += 1
+                if not batch.num_rows:
+                    continue
+                try:
+                    found = raw_documents(reader, row, batch, max_bytes)
+                except pa.ArrowException:
+                    yield from one_by_one(reader, row, batch, max_bytes)
+                else:
+                    yield found
+                row += batch.num_rows
 
     def _json_lines(self, file: Path, compression: str, name: str, max_bytes: int) -> Iterator[RawDocument]:
         limit = line_limit(max_bytes)
@@ -129,6 +144,12 @@ def _check_text(file: Path, field: pa.Field, schema: pa.Schema) -> None:
 
 def _is_bytes(kind: pa.DataType) -> bool:
     return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+
+
+def one_by_one(reader: RowReader, row: int, batch: pa.RecordBatch, max_bytes: int) -> Iterator[RawDocument]:
+    """Yield the documents of a batch whose first row has the number `row`, each made by itself."""
+    for number, (cells, content, size) in enumerate(_cells(batch, reader.columns, max_bytes), row):
+        yield reader.document(number, cells, content, size)
 
 
 def _cells(

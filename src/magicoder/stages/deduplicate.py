@@ -27,6 +27,7 @@ from magicoder.errors import RecipeError
 from magicoder.plugins import suggest
 from magicoder.protocols import Engine
 from magicoder.records import Document, Rejection, Sample, Seed
+from magicoder.schema import schema_of
 from magicoder.store import Artifact, Writer, account, read_table
 from magicoder.text.disk_set import DiskMap
 from magicoder.text.near_duplicates import Clusters, NearDuplicates, SketchBatch, sketch_batch
@@ -141,21 +142,28 @@ class Deduplicate:
             start = 0
             for index, path in enumerate(paths):
                 if index >= out.done:
-                    self._write_part(read_table(path), found, start, out)
+                    self._write_part(path, found, start, out)
                 start += found.sizes[index]
                 out.progress.tick(found.sizes[index])
             out.add_facts(found.facts())
 
-    def _write_part(self, table: pa.Table, found: "_Found", start: int, out: Writer[Any]) -> None:
-        """Write the part whose first record has the number `start`."""
+    def _write_part(self, path: Path, found: "_Found", start: int, out: Writer[Any]) -> None:
+        """Write what stays of the part `path`, whose first record has the number `start`."""
+        names = schema_of(out.record).names
+        texts_stay = out.record is Document  # the bulk of a corpus: where they are
+        table = read_table(path, [name for name in names if name != "text"] if texts_stay else None)
         ids, languages = table["id"].to_pylist(), table["language"].to_pylist()
         rejections = [
             Rejection(id=ids[i], stage=out.stage, reason=reason, detail=detail, language=languages[i])
             for i, reason, detail in found.rejected(start, len(ids))
         ]
-        kept = table.filter(found.stays(start, len(ids))) if rejections else table
+        stays = found.stays(start, len(ids))
+        kept = table.filter(stays) if rejections else table
         account(ids, kept["id"].to_pylist(), (r.id for r in rejections))
-        out.write_table(kept, rejections)
+        if texts_stay:
+            out.write_kept(kept, pc.indices_nonzero(stays), path, rejections)
+        else:
+            out.write_table(kept, rejections)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

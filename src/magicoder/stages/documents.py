@@ -8,21 +8,24 @@ original's seeds depend on.
 
 import functools
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import count, groupby, islice
+from itertools import count, groupby
 from typing import Final
 
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from magicoder import languages
 from magicoder.errors import CorpusError, StoreError
 from magicoder.protocols import Engine
 from magicoder.records import Document, RawDocument, Rejection
-from magicoder.schema import to_table
+from magicoder.schema import from_table, schema_of, to_table
 from magicoder.store import Writer, account
 from magicoder.text import licenses, screens, secrets
-from magicoder.text.disk_set import DiskMap, key_of
+from magicoder.text.disk_set import DiskMap, key_of, keys_of
+from magicoder.text.pieces import Batch, Piece, Tally, batches, cut, ids_of, with_ids
 from magicoder.text.redaction import Redactions
 
 STAGE: Final = "documents"
@@ -41,13 +44,7 @@ SCREENS: Final = (
 """The screens, named after the reasons they give, in the order in which they are asked."""
 HEAD_BYTES: Final = 2048
 """How much of a file its language may be told from."""
-BATCH_DOCUMENTS: Final = 250
-BATCH_BYTES: Final = 4 * 2**20
-"""What goes to a worker at once; smaller than a part, so that little waits in memory. Decides no result."""
-
-Batch = tuple[int, list[RawDocument]]
-Judged = tuple[Document | Rejection, tuple[str, ...]]
-"""What became of a file, and which kinds of secrets and personal data were replaced in it."""
+_SCHEMA: Final = schema_of(Document)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,16 +103,18 @@ class Documents:
         if self.limit is not None and self.limit < 1:
             raise ValueError(f"limit is {self.limit}; it must be at least 1, or absent for all files")
 
-    def run(self, raws: Iterator[RawDocument], out: Writer[Document], engine: Engine) -> None:
+    def run(self, raws: Iterator[RawDocument | pa.Table], out: Writer[Document], engine: Engine) -> None:
         """Write the documents of `raws`, and why the other files are none.
+
+        A table among `raws` is many files, in the columns of `RawDocument`; what becomes of them is the same.
 
         Raises:
             CorpusError: there is no file at all.
             StoreError: the corpus is not the one that an interrupted run began with.
         """
         out.progress.expect(self.limit, "files")
-        tally, redacted = _Tally(), Redactions()
-        parts = _parts(tally.watch(islice(raws, self.limit)), self.part_documents, self.part_bytes)
+        tally, redacted = Tally(), Redactions()
+        parts = cut(tally.watch(raws, self.limit), self.part_documents, self.part_bytes)
         with (
             DiskMap.opened(out.folder / "ids.partial") as ids,
             DiskMap.opened(out.folder / "texts.partial") as texts,
@@ -125,103 +124,188 @@ class Documents:
                 _replay(index, next(parts, []), out, texts)
                 redacted.take_over(pq.read_schema(out.part_path(index)).metadata)
             judge = functools.partial(_judge_batch, self)
-            judged = engine.map(judge, _batches(parts, first=out.done))
-            for _, answers in groupby(judged, key=lambda answer: answer[0]):
-                part = self._write_part([one for _, batch in answers for one in batch], out, texts)
+            judged = engine.map(judge, batches(parts, first=out.done))
+            for _, answers in groupby(judged, key=lambda answer: answer.part):
+                part = self._write_part(list(answers), out, texts)
                 redacted.take_over(part.metadata())
         if tally.files == 0:
             raise CorpusError("the corpus holds no files; check its path and patterns")
         out.add_facts({"files": tally.files, "bytes": tally.bytes, "redacted": redacted.facts()})
 
-    def _write_part(self, answers: list[Judged], out: Writer[Document], texts: DiskMap) -> Redactions:
+    def _write_part(self, answers: list["_Judged"], out: Writer[Document], texts: DiskMap) -> Redactions:
         """Reject texts that were seen before, publish the rest as the next part, and return what was replaced in it."""
-        judged = [one for one, _ in answers]
-        documents = [one for one in judged if isinstance(one, Document)] if "duplicate" in self.screens else []
-        holders = texts.claim([(key_of(d.text), d.id) for d in documents])
-        copies = {d.id: holder for d, holder in zip(documents, holders, strict=True) if holder is not None}
-        kept: list[Document] = []
-        rejected: list[Rejection] = []
+        documents = pa.concat_tables([answer.documents for answer in answers]).combine_chunks()
+        judged = [name for answer in answers for name in answer.ids]
+        gone: dict[int, Rejection] = {}  # by place in the part
+        replaced: dict[int, tuple[str, ...]] = {}
+        start = 0
+        for answer in answers:
+            gone |= {start + place: rejection for place, rejection in answer.rejected}
+            replaced |= {start + place: kinds for place, kinds in answer.replaced.items()}
+            start += len(answer.ids)
+        keys = [key for answer in answers for key in answer.keys]
+        if keys:
+            ids: list[str] = documents["id"].to_pylist()
+            holders = texts.claim(list(zip(keys, ids, strict=True)))
+            places = [place for place in range(len(judged)) if place not in gone]
+            copies = [row for row, holder in enumerate(holders) if holder is not None]
+            for row in copies:
+                language = documents["language"][row].as_py()
+                gone[places[row]] = _rejection(ids[row], "duplicate", holders[row] or "", language)
+            if copies:
+                documents = documents.filter(pa.array([holder is None for holder in holders], pa.bool_()))
         redacted = Redactions()
-        for one, kinds in answers:
-            if isinstance(one, Rejection):
-                rejected.append(one)
-            elif one.id in copies:
-                rejected.append(_rejection(one.id, "duplicate", copies[one.id], one.language))
-            else:
-                kept.append(one)
+        for place, kinds in replaced.items():
+            if place not in gone:
                 redacted.add(kinds)
-        account((one.id for one in judged), (d.id for d in kept), (r.id for r in rejected))
-        out.write_table(to_table(Document, kept), rejected, metadata=redacted.metadata())
+        rejected = [gone[place] for place in sorted(gone)]
+        account(judged, documents["id"].to_pylist(), (r.id for r in rejected))
+        out.write_table(documents, rejected, metadata=redacted.metadata())
         out.progress.tick(len(judged))
         return redacted
 
 
-class _Tally:
-    """Counts what is read, whichever way it goes."""
-
-    def __init__(self) -> None:
-        self.files = 0
-        self.bytes = 0
-
-    def watch(self, raws: Iterable[RawDocument]) -> Iterator[RawDocument]:
-        for raw in raws:
-            self.files += 1
-            self.bytes += raw.size
-            yield raw
-
-
-def _parts(raws: Iterator[RawDocument], documents: int, size: int) -> Iterator[list[RawDocument]]:
-    """Cut the corpus into parts; where, depends on the corpus and the two settings alone."""
-    part: list[RawDocument] = []
-    held = 0
-    for raw in raws:
-        part.append(raw)
-        held += len(raw.content)
-        if len(part) >= documents or held >= size:
-            yield part
-            part, held = [], 0
-    if part:
-        yield part
-
-
-def _batches(parts: Iterator[list[RawDocument]], first: int) -> Iterator[Batch]:
-    for index, part in enumerate(parts, first):
-        batches = _parts(iter(part), BATCH_DOCUMENTS, BATCH_BYTES)
-        for batch in batches:
-            yield index, batch
-
-
-def _named(parts: Iterator[list[RawDocument]], ids: DiskMap) -> Iterator[list[RawDocument]]:
+def _named(parts: Iterator[list[Piece]], ids: DiskMap) -> Iterator[list[Piece]]:
     """Give a file whose id was seen before (a table may hold a path twice) the id with `~2`, `~3`, … behind it."""
     for part in parts:
-        holders = ids.claim([(key_of(raw.id), "") for raw in part])
-        yield [raw if held is None else _renamed(raw, ids) for raw, held in zip(part, holders, strict=True)]
+        names = ids_of(part)
+        holders = ids.claim([(key, "") for key in keys_of(pa.chunked_array([pa.array(names, pa.string())]))])
+        if not any(held is not None for held in holders):
+            yield part
+            continue
+        names = [name if held is None else _renamed(name, ids) for name, held in zip(names, holders, strict=True)]
+        yield with_ids(part, names)
 
 
-def _renamed(raw: RawDocument, ids: DiskMap) -> RawDocument:
-    names = (f"{raw.id}~{n}" for n in count(2))
-    return replace(raw, id=next(name for name in names if ids.claim([(key_of(name), "")]) == [None]))
+def _renamed(name: str, ids: DiskMap) -> str:
+    names = (f"{name}~{n}" for n in count(2))
+    return next(name for name in names if ids.claim([(key_of(name), "")]) == [None])
 
 
-def _replay(index: int, part: list[RawDocument], out: Writer[Document], texts: DiskMap) -> None:
+def _replay(index: int, part: list[Piece], out: Writer[Document], texts: DiskMap) -> None:
     """Take over a part that an interrupted run has written, after checking that it came from the same files."""
     kept, rejected = out.read_part(index), out.rejections_of_part(index)
-    if Counter(raw.id for raw in part) != Counter([*(d.id for d in kept), *(r.id for r in rejected)]):
+    if Counter(ids_of(part)) != Counter([*(d.id for d in kept), *(r.id for r in rejected)]):
         raise StoreError(
             f"the corpus changed since part {index} of {STAGE} was written in {out.folder}; "
             "delete that folder, or use another --out, and run again"
         )
     texts.claim([(key_of(d.text), d.id) for d in kept])
-    out.progress.tick(len(part))
+    out.progress.tick(sum(map(len, part)))
 
 
-def _judge_batch(settings: Documents, batch: Batch) -> tuple[int, list[Judged]]:
-    index, raws = batch
-    return index, [_judge(settings, raw) for raw in raws]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Judged:
+    """What became of a batch of files.
+
+    part        the number of the part it belongs to
+    ids         of all its files
+    documents   those that passed, as `Document` columns
+    rejected    the others, each with its place among the files
+    replaced    kinds of secrets and personal data that were replaced, by the file's place
+    keys        `key_of` of the documents' texts, none where copies are not looked for
+    """
+
+    part: int
+    ids: list[str]
+    documents: pa.Table
+    rejected: list[tuple[int, Rejection]]
+    replaced: dict[int, tuple[str, ...]]
+    keys: list[bytes]
 
 
-def _judge(settings: Documents, raw: RawDocument) -> Judged:
-    """Return the document in `raw`, or why there is none."""
+def _judge_batch(settings: Documents, batch: Batch) -> _Judged:
+    part, piece = batch
+    if isinstance(piece, list):
+        return _judge_each(settings, part, piece)
+    return _judge_table(settings, part, piece.combine_chunks())
+
+
+def _judge_each(settings: Documents, part: int, raws: list[RawDocument]) -> _Judged:
+    documents: list[Document] = []
+    rejected: list[tuple[int, Rejection]] = []
+    replaced: dict[int, tuple[str, ...]] = {}
+    for place, raw in enumerate(raws):
+        judged, kinds = _judge(settings, raw)
+        if isinstance(judged, Rejection):
+            rejected.append((place, judged))
+        else:
+            documents.append(judged)
+            if kinds:
+                replaced[place] = kinds
+    table = to_table(Document, documents)
+    return _Judged(
+        part=part,
+        ids=[raw.id for raw in raws],
+        documents=table,
+        rejected=rejected,
+        replaced=replaced,
+        keys=keys_of(table["text"]) if "duplicate" in settings.screens else [],
+    )
+
+
+def _judge_table(settings: Documents, part: int, raws: pa.Table) -> _Judged:
+    """Judge many files: at once those that nothing can be wrong with, the others one by one."""
+    clear, texts = _clear(settings, raws)
+    places = pc.indices_nonzero(pc.invert(clear)).to_pylist()
+    doubtful = list(from_table(RawDocument, raws.take(pa.array(places, pa.int64())), STAGE)) if places else []
+    judged = _judge_each(
+        replace(settings, screens=tuple(s for s in settings.screens if s != "duplicate")), part, doubtful
+    )
+    gone = {places[place]: rejection for place, rejection in judged.rejected}
+    documents = pa.table({n: texts if n == "text" else raws[n] for n in _SCHEMA.names}, schema=_SCHEMA)
+    if places:
+        kept = [place for place in places if place not in gone]
+        both = pa.concat_tables([documents.filter(clear), judged.documents])
+        where = pa.array([*pc.indices_nonzero(clear).to_pylist(), *kept], pa.int64())
+        documents = both.take(pc.sort_indices(where)) if kept else both
+    return _Judged(
+        part=part,
+        ids=raws["id"].to_pylist(),
+        documents=documents,
+        rejected=sorted(gone.items()),
+        replaced={places[place]: kinds for place, kinds in judged.replaced.items()},
+        keys=keys_of(documents["text"]) if "duplicate" in settings.screens else [],
+    )
+
+
+def _clear(settings: Documents, raws: pa.Table) -> tuple[pa.BooleanArray, pa.StringArray]:
+    """Return which files `_judge` would pass as they are, as far as that can be told at once, and all texts."""
+    is_text, texts = _decoded(raws["content"].combine_chunks())
+    clear = pc.and_(is_text, pc.equal(raws["problem"], ""))
+    clear = pc.and_(clear, pc.less_equal(raws["size"], settings.max_bytes))
+    clear = pc.and_(clear, pc.not_equal(raws["language"], ""))
+    if settings.languages:
+        clear = pc.and_(clear, pc.is_in(raws["language"], pa.array(settings.languages)))
+    if settings.licenses:
+        allowed = licenses.allow_list(settings.licenses)
+        passing = [name for name in raws["license"].unique().to_pylist() if licenses.is_allowed(name, allowed)]
+        clear = pc.and_(clear, pc.is_in(raws["license"], pa.array(passing, pa.string())))
+    looked_at = settings.normalise_newlines or settings.license_headers or set(settings.screens) - {"duplicate"}
+    if looked_at or settings.secrets != "keep" or settings.personal_data != "keep":
+        clear = pc.and_(clear, pa.scalar(value=False))
+    return (clear.combine_chunks() if isinstance(clear, pa.ChunkedArray) else clear), texts
+
+
+def _decoded(content: pa.BinaryArray) -> tuple[pa.BooleanArray, pa.StringArray]:
+    """Return whether each file is UTF-8, and the texts of those that are."""
+    try:
+        return pa.repeat(pa.scalar(value=True), len(content)), content.cast(pa.string())
+    except pa.ArrowInvalid:
+        found = pa.array([_is_utf8(data) for data in content.to_pylist()])
+        return found, pc.if_else(found, content, b"").cast(pa.string())
+
+
+def _is_utf8(data: bytes) -> bool:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _judge(settings: Documents, raw: RawDocument) -> tuple[Document | Rejection, tuple[str, ...]]:
+    """Return the document in `raw`, or why there is none; and which kinds of secrets and such were replaced in it."""
     screened = _text_of(settings, raw)
     if isinstance(screened, Rejection):
         return screened, ()

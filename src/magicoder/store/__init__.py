@@ -30,7 +30,17 @@ from magicoder.progress import Progress, Silent
 from magicoder.records import Rejection
 from magicoder.schema import schema_of, to_table
 from magicoder.store.files import explained, replacing, swap, sync, sync_tree, write_atomic
-from magicoder.store.parts import count, digest_file, part_name, read_part, read_table, whole_parts, write_part
+from magicoder.store.parts import (
+    count,
+    digest_file,
+    part_name,
+    read_part,
+    read_table,
+    whole_parts,
+    without_texts,
+    write_part,
+    write_rejections,
+)
 
 __all__ = [
     "LAYOUT",
@@ -113,6 +123,7 @@ class Writer(Generic[R]):
         self.record = record
         (folder / "rejected").mkdir(parents=True, exist_ok=True)
         self.done = whole_parts(folder)
+        self._counts = [count(folder, index) for index in range(self.done)]  # rows and rejections of each part
         self._facts: dict[str, Any] = {}
 
     def write(self, rows: list[R], rejections: list[Rejection]) -> None:
@@ -125,10 +136,25 @@ class Writer(Generic[R]):
         """Publish the next part as `write`, from columns; `metadata` stays with the part, for `pq.read_schema`."""
         schema = schema_of(self.record)
         assert rows.schema.names == schema.names, f"these are no {self.record.__name__} records"
-        name = part_name(self.done)
-        write_part(self.folder / "rejected" / name, to_table(Rejection, rejections))
         # Parquet has a name of its own for what a list holds, and a table read from a part has that part's metadata.
-        write_part(self.folder / name, rows.cast(schema).replace_schema_metadata(metadata))
+        self._write(rows.cast(schema).replace_schema_metadata(metadata), rejections)
+
+    def write_kept(self, kept: pa.Table, rows: pa.Array, source: Path, rejections: list[Rejection]) -> None:
+        """Publish the next part: `kept`, which are the `rows` of the part `source` of another stage of this run.
+
+        Their texts are not written once more; `read_table` takes them from there.
+        """
+        schema = schema_of(self.record)
+        assert kept.schema.names == [name for name in schema.names if name != "text"], "every column but the texts"
+        assert source.parent.parent == self.folder.parent
+        assert source.name == part_name(self.done)
+        self._write(without_texts(schema, kept, rows, source), rejections)
+
+    def _write(self, part: pa.Table, rejections: list[Rejection]) -> None:
+        name = part_name(self.done)
+        write_rejections(self.folder / "rejected" / name, rejections)
+        write_part(self.folder / name, part)
+        self._counts.append((part.num_rows, len(rejections)))
         self.done += 1
 
     def add_facts(self, facts: dict[str, Any]) -> None:
@@ -148,6 +174,7 @@ class Writer(Generic[R]):
         for index in reversed(range(self.done)):
             (self.folder / part_name(index)).unlink()
         self.done = 0
+        self._counts.clear()
 
     def rejections_of_part(self, index: int) -> list[Rejection]:
         """Return what was rejected with a part that is already written."""
@@ -156,7 +183,7 @@ class Writer(Generic[R]):
     def manifest(self, key: str) -> Manifest:
         """Return what the parts written so far amount to."""
         names = [part_name(i) for i in range(self.done)]
-        rows, rejected = count(self.folder, self.done)
+        rows, rejected = _total(self._counts)
         return Manifest(
             stage=self.stage,
             key=key,
@@ -169,6 +196,11 @@ class Writer(Generic[R]):
         )
 
 
+def _total(counts: Iterable[tuple[int, int]]) -> tuple[int, int]:
+    rows, rejected = (sum(column) for column in zip((0, 0), *counts, strict=True))
+    return rows, rejected
+
+
 def account(inputs: Iterable[str], kept: Iterable[str], rejected: Iterable[str]) -> None:
     """Check that every input id went one way, kept or rejected, exactly once: our own invariant, in every stage.
 
@@ -177,7 +209,7 @@ def account(inputs: Iterable[str], kept: Iterable[str], rejected: Iterable[str])
     """
     went_in, came_out = Counter(iter(inputs)), Counter(iter(kept))  # the keys of a mapping, not its values
     came_out.update(iter(rejected))
-    if went_in != came_out:
+    if dict.__ne__(went_in, came_out):  # a Counter compares in Python, to count what is absent as 0; nothing is here
         raise AssertionError(f"ids lost or doubled: {list((went_in - came_out) + (came_out - went_in))[:3]}")
 
 
@@ -288,7 +320,7 @@ class RunFolder:
         """Return how many rows and rejections an unfinished build holds, None if there is no such build."""
         building = self.path / f"{stage}.building"
         try:
-            return count(building, whole_parts(building)) if building.exists() else None
+            return _total(count(building, i) for i in range(whole_parts(building))) if building.exists() else None
         except FileNotFoundError:  # published by another process as we looked
             return None
 

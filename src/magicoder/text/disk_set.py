@@ -4,13 +4,18 @@ import hashlib
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
+
+import pyarrow as pa
 
 from magicoder.errors import StoreError
 
 CACHE_MB: Final = 48
 """SQLite's page cache; what does not fit stays in the file."""
+HELD: Final = 1 << 17
+"""Keys that stay in memory, 20 MB with their holders, before they are written to the file together."""
 _VARIABLES: Final = 500
 
 
@@ -19,6 +24,8 @@ class DiskMap:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
+        self._held: dict[bytes, str] = {}
+        self._is_written = False
 
     @classmethod
     @contextmanager
@@ -46,19 +53,27 @@ class DiskMap:
 
     def claim(self, items: list[tuple[bytes, str]]) -> list[str | None]:
         """Let each (key, holder) in turn claim its key: None if it now holds it, else who has held it before."""
-        known = self._holders([key for key, _ in items])
-        new: dict[bytes, str] = {}
+        known = self._holders([key for key, _ in items]) if self._is_written else {}
+        held = self._held
         answers: list[str | None] = []
         for key, holder in items:
-            first = known.get(key, new.get(key))
-            answers.append(first)
+            first = known.get(key) if known else None
             if first is None:
-                new[key] = holder
+                first = held.get(key)
+                if first is None:
+                    held[key] = holder
+            answers.append(first)
+        if len(held) > HELD:
+            self._write()
+        return answers
+
+    def _write(self) -> None:
         # In key order, pages are touched once each.
         self._connection.execute("BEGIN")
-        self._connection.executemany("INSERT INTO held VALUES (?, ?)", sorted(new.items()))
+        self._connection.executemany("INSERT INTO held VALUES (?, ?)", sorted(self._held.items()))
         self._connection.execute("COMMIT")
-        return answers
+        self._held.clear()
+        self._is_written = True
 
     def _holders(self, keys: list[bytes]) -> dict[bytes, str]:
         found: dict[bytes, str] = {}
@@ -74,3 +89,14 @@ class DiskMap:
 def key_of(text: str) -> bytes:
     """Return the 16-byte BLAKE2b digest of `text` as it stands, blanks included."""
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+
+def keys_of(texts: pa.ChunkedArray) -> list[bytes]:
+    """Return `key_of` of each text of a column of strings without nulls, which are not decoded for it."""
+    keys: list[bytes] = []
+    for chunk in texts.chunks:
+        _, offsets, data = chunk.buffers()
+        bounds = memoryview(offsets).cast("i")[chunk.offset : chunk.offset + len(chunk) + 1] if len(chunk) else ()
+        whole = memoryview(data or b"")
+        keys.extend(hashlib.blake2b(whole[a:b], digest_size=16).digest() for a, b in pairwise(bounds))
+    return keys
