@@ -5,7 +5,7 @@ Text fields hold `str`, lines are counted from 1 and split on newline, "" means 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final, Protocol
 
@@ -331,6 +331,7 @@ class Program:
     compare          how output is compared: `exact`, or `tokens` (white space aside, numbers within 1e-9)
     judge            Python only: calls the program's function from outside the sandbox; None for a whole program
     group            what it has in common with others (a benchmark's task), so that they are planned together
+    likely_s         about how many seconds it takes, 0 if nobody knows: what takes long begins early; decides nothing
     """
 
     language: str
@@ -342,6 +343,7 @@ class Program:
     judge: "Judge | None" = None
     group: str = ""
     limits: Limits = Limits()
+    likely_s: float = field(default=0.0, metadata={"identity": False}, compare=False)
 
 
 class Judge(Protocol):

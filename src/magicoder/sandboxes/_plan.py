@@ -102,6 +102,8 @@ class Costs:
 
     def expect(self, program: Program) -> float:
         """Return about how many seconds it will take; unknown ones of compiled languages longer than of Python."""
+        if program.likely_s:
+            return program.likely_s
         known = self._seen.get((program.language, program.group))
         if known is None:
             known = self._seen.get((program.language, ""), 0.003 if program.language == "python" else 0.5)

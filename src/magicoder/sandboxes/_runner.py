@@ -21,6 +21,7 @@ from magicoder.sandboxes._workers import Worker, Workers
 
 _WINDOW: Final = 512  # programs ahead of the oldest without a verdict, and as many a worker as below
 _PER_WORKER: Final = 128
+_AHEAD: Final = 512  # without a verdict and not begun: among so many the longest are looked for
 _CHUNK: Final = 128
 _BATCH: Final = 16
 _WINDOW_BYTES: Final = 64 << 20
@@ -186,7 +187,7 @@ class _Stream:
             while self._window and (verdict := self._window[0].verdict) is not None:
                 self._leave(self._window.popleft())
                 yield verdict
-                if len(self._waiting) < _CHUNK:  # keep the workers supplied while the caller takes its time
+                if len(self._waiting) <= _AHEAD - _CHUNK:  # keep the workers supplied while the caller takes its time
                     self._fill()
                     self._dispatch()
             if not self._window:
@@ -198,8 +199,10 @@ class _Stream:
                 self._hear(worker)
 
     def _fill(self) -> None:
-        """Take programs while there is room, as many as keep the workers busy."""
-        while not self._exhausted and len(self._waiting) < _CHUNK and self._has_room():
+        """Take programs while there is room, as many as keep the workers busy; a whole chunk, since planning costs."""
+        if self._waiting and self._limit - len(self._window) < _CHUNK:
+            return
+        while not self._exhausted and len(self._waiting) < _AHEAD and self._has_room():
             new: list[_Case] = []
             while len(new) < _CHUNK and self._has_room():
                 program = next(self._source, None)
