@@ -108,8 +108,8 @@ def _refuse(answered: Sequence[Answered], *, partial: bool) -> None:
     shown = _some([f"{task}: {failure.reason}: {failure.detail}" for task, failure in lost.items()], 3)
     way = "or score the others with --partial; every answer so far is in the journal"
     if all(one.is_over_budget for one in answered if one.lost):
-        raise OverBudget(f"the budget left no room for {len(lost):,} tasks; give a larger --budget, {way}")
-    raise TeacherError(f"{len(lost):,} tasks got no answer ({shown}); run the same command again, {way}")
+        raise OverBudget(f"tasks for which the budget left no room: {len(lost):,}; give a larger --budget, {way}")
+    raise TeacherError(f"tasks without an answer: {len(lost):,} ({shown}); run the same command again, {way}")
 
 
 def write(
@@ -133,10 +133,10 @@ def text(record: Mapping[str, Any]) -> list[str]:
         f"at most {decoding['max_tokens']} tokens, {record['completion_tokens']:,} in all"
     ]
     if cut := record["truncated"]:
-        lines.append(f"{len(cut):,} tasks have answers that reached the limit of tokens (--max-tokens): {_some(cut)}")
+        lines.append(f"Cut off at the limit of tokens (--max-tokens), tasks: {len(cut):,} ({_some(cut)})")
     if none := record["unanswered"]:
         shown = _some([f"{task} ({why})" for task, why in none.items()], 3)
-        lines.append(f"{len(none):,} tasks have no answer, which counts as a wrong one: {shown}")
+        lines.append(f"Without an answer, which counts as a wrong one, tasks: {len(none):,} ({shown})")
     if alone := record.get("asked_alone"):
         differ = f"{len(alone['differ'])} of {len(alone['tasks'])} tasks are answered otherwise"
         names = f": {_some(alone['differ'])}" if alone["differ"] else ""

@@ -104,7 +104,7 @@ def model_of(text: str, settings: dict[str, Any]) -> LLM:
     kinds = plugins.names("llms")
     if text.endswith((".yaml", ".yml")):
         llm, kind = component(Path(text).expanduser(), "llms"), Path(text).name
-    elif kind in kinds and (name or kind == "mock"):
+    elif kind in kinds and (name or (kind == "mock" and "base_url" not in given)):
         llm = plugins.load("llms", kind)(**({"path" if kind == "replay" else "model": name} if name else {}))
     elif "base_url" not in given and (text.startswith(("/", "./", "../", "~")) or Path(text).is_dir()):
         llm, kind = Transformers(model=text), "transformers"
