@@ -4,9 +4,12 @@ The library's own writer wants all tensors in memory at once; a model that is sp
 is a length, a JSON table of names, dtypes, shapes and places, and the bytes.
 """
 
+import os
 import struct
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Final
@@ -21,10 +24,15 @@ _NAMES: Final = {
 
 _PIECE: Final = 64 << 20
 
+_THREADS: Final = 4
+
+_UNDER_WAY: Final = 1 << 30
+"""Bytes that wait for the disk at most, beside the model."""
+
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """A file as it was written: its group's name, bytes, CRC-32."""
+    """A file as it was written: its group's name, bytes, and a CRC-32 of the CRC-32s of its header and each tensor."""
 
     name: str
     size: int
@@ -76,42 +84,62 @@ class Sink:
     """A file that is written from its beginning. Once writing failed it takes no more, and says why with `close`.
 
     So one process that cannot write goes on taking part in what all processes do together. Without a path it takes
-    nothing at all.
+    nothing at all. Checksums, the disk and the copies from a GPU work at the same time, in threads; what is given has
+    to stay as it is until `close`.
     """
 
     def __init__(self, path: Path | None) -> None:
         self.size = self.crc = 0
         self.trouble: OSError | None = None
         self._file: BinaryIO | None = None
+        self._crcs: list[Future[int]] = []
+        self._writes: deque[tuple[int, Future[int]]] = deque()
+        self._under_way = 0
         if path is not None:
             try:
                 self._file = path.open("wb")
             except OSError as e:
                 self.trouble = e
+        self._writing = ThreadPoolExecutor(1)  # one: in order
+        self._checking = ThreadPoolExecutor(_THREADS)
 
     @property
     def takes(self) -> bool:
         """Whether what is written goes anywhere."""
         return self._file is not None and self.trouble is None
 
-    def write(self, data: Any) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         """Write bytes."""
-        if self._file is not None and self.trouble is None:
-            try:
-                self._file.write(data)
-            except OSError as e:
-                self.trouble = e
-            self.size += len(data)
-            self.crc = zlib.crc32(data, self.crc)
+        if self._file is None or self.trouble is not None:
+            return
+        self.size += len(data)
+        self._under_way += len(data)
+        self._crcs.append(self._checking.submit(zlib.crc32, data))
+        self._writes.append((len(data), self._writing.submit(self._file.write, data)))
+        while self._under_way > _UNDER_WAY:
+            self._wait()
 
     def close(self) -> OSError | None:
-        """Close the file; return what went wrong with it, if anything did."""
+        """Wait until all is written; return what went wrong, if anything did."""
+        while self._writes:
+            self._wait()
+        self.crc = _crc_of([crc.result() for crc in self._crcs])
+        self._writing.shutdown()
+        self._checking.shutdown()
         if self._file is not None:
             try:
                 self._file.close()
             except OSError as e:
                 self.trouble = self.trouble or e
         return self.trouble
+
+    def _wait(self) -> None:
+        length, written = self._writes.popleft()
+        self._under_way -= length
+        try:
+            written.result()
+        except OSError as e:
+            self.trouble = self.trouble or e
 
 
 def write(sink: Sink, tensors: Mapping[str, torch.Tensor], gather: Callable[[torch.Tensor], torch.Tensor]) -> None:
@@ -125,14 +153,30 @@ def write(sink: Sink, tensors: Mapping[str, torch.Tensor], gather: Callable[[tor
 
 
 def is_whole(path: Path, written: Written) -> bool:
-    """Return whether a file has the bytes that were written."""
+    """Return whether a file has the bytes that were written; every one is read."""
     try:
         if path.stat().st_size != written.size:
             return False
-        crc = 0
-        with path.open("rb") as file:
-            while piece := file.read(_PIECE):
-                crc = zlib.crc32(piece, crc)
-    except OSError:
+        with path.open("rb") as file, ThreadPoolExecutor(_THREADS) as checking:
+            (length,) = struct.unpack("<Q", file.read(8))
+            if length > written.size:
+                return False
+            table = orjson.loads(file.read(length))
+            del table["__metadata__"]
+            begin = 8 + length
+            places = [(0, begin), *((begin + a, begin + b) for a, b in (t["data_offsets"] for t in table.values()))]
+            crcs = checking.map(lambda place: _crc_at(file.fileno(), *place), [p for p in places if p[0] < p[1]])
+            return _crc_of(crcs) == written.crc
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error):
         return False
-    return crc == written.crc
+
+
+def _crc_at(descriptor: int, begin: int, end: int) -> int:
+    crc = 0
+    for place in range(begin, end, _PIECE):
+        crc = zlib.crc32(os.pread(descriptor, min(_PIECE, end - place), place), crc)
+    return crc
+
+
+def _crc_of(crcs: Iterable[int]) -> int:
+    return zlib.crc32(b"".join(struct.pack("<I", crc) for crc in crcs))
