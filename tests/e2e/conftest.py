@@ -1,5 +1,6 @@
 """End-to-end tests run the installed command in processes of their own, as a user would."""
 
+import gzip
 import os
 import shutil
 import subprocess
@@ -92,6 +93,16 @@ def small_source(tmp_path: Path) -> Path:
     (source / "latin.py").write_bytes("x = 'é'\n".encode("latin-1"))
     (source / "empty.py").write_text("")
     return source
+
+
+@pytest.fixture
+def few_tasks(shared_data: Path, tmp_path: Path) -> Path:
+    """A folder of benchmarks that has the first 80 tasks of HumanEval."""
+    rows = gzip.decompress((shared_data / "benchmarks" / "humaneval" / "HumanEval.jsonl.gz").read_bytes()).split(b"\n")
+    place = tmp_path / "few" / "humaneval" / "HumanEval.jsonl"
+    place.parent.mkdir(parents=True)
+    place.write_bytes(b"\n".join(rows[:80]))
+    return tmp_path / "few"
 
 
 def tree(folder: Path) -> dict[str, bytes]:

@@ -20,8 +20,8 @@ WRONG = ("HumanEval/3", "HumanEval/77")
 
 
 @pytest.fixture
-def tasks(shared_data: Path) -> list[Task]:
-    return list(HumanEval().tasks(str(shared_data)))
+def tasks(few_tasks: Path) -> list[Task]:
+    return list(HumanEval().tasks(str(few_tasks)))
 
 
 @pytest.fixture
@@ -37,18 +37,18 @@ def server(tasks: list[Task]) -> Iterator[FaultyServer]:
         yield server
 
 
-def arguments(server: FaultyServer, shared_data: Path, *more: object) -> list[object]:
+def arguments(server: FaultyServer, few_tasks: Path, *more: object) -> list[object]:
     asked = ["--model", "mock", "--base-url", server.url, "--style", "completion"]
-    return ["evaluate", "humaneval", *asked, "--data", shared_data, "--out", "out", *more]
+    return ["evaluate", "humaneval", *asked, "--data", few_tasks, "--out", "out", *more]
 
 
 def test_a_model_is_asked_and_judged_and_nothing_is_asked_or_run_again(
-    magicoder: Command, server: FaultyServer, shared_data: Path, tmp_path: Path
+    magicoder: Command, server: FaultyServer, few_tasks: Path, tmp_path: Path
 ) -> None:
-    first = magicoder(*arguments(server, shared_data))
+    first = magicoder(*arguments(server, few_tasks))
     assert first.returncode == 0, first.stderr
-    assert "98.8" in first.stdout
-    assert "164 answers of mock: style completion, greedy, at most 512 tokens" in first.stdout
+    assert "97.5" in first.stdout
+    assert "80 answers of mock: style completion, greedy, at most 512 tokens" in first.stdout
     found = json.loads((tmp_path / "out" / "results.json").read_bytes())
     failed = [
         t["task_id"]
@@ -64,23 +64,23 @@ def test_a_model_is_asked_and_judged_and_nothing_is_asked_or_run_again(
 
     before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
     server.stop()
-    again = magicoder(*arguments(server, shared_data))
+    again = magicoder(*arguments(server, few_tasks))
     assert again.returncode == 0, again.stderr
-    assert "164 reused" in again.stderr
+    assert "80 reused" in again.stderr
     assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
 
-    handed_in = magicoder("evaluate", "humaneval", "--samples", "out/answers.jsonl", "--data", shared_data, "--json")
+    handed_in = magicoder("evaluate", "humaneval", "--samples", "out/answers.jsonl", "--data", few_tasks, "--json")
     assert handed_in.returncode == 0, handed_in.stderr
     assert json.loads(handed_in.stdout)[0]["scores"] == found["scores"]
 
 
 def test_a_killed_evaluation_goes_on_and_asks_no_more_than_was_in_flight(
-    executable: str, home: Path, magicoder: Command, server: FaultyServer, shared_data: Path, tmp_path: Path
+    executable: str, home: Path, magicoder: Command, server: FaultyServer, few_tasks: Path, tmp_path: Path
 ) -> None:
-    command = [executable, *map(str, arguments(server, shared_data, "--only-answers", "--concurrency", "4"))]
+    command = [executable, *map(str, arguments(server, few_tasks, "--only-answers", "--concurrency", "4"))]
     process = subprocess.Popen(command, cwd=tmp_path, env=environment(home), stderr=subprocess.PIPE)
     deadline = time.monotonic() + 60
-    while sum(server.answered.values()) < 60 and process.poll() is None and time.monotonic() < deadline:
+    while sum(server.answered.values()) < 30 and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.005)
     process.send_signal(signal.SIGKILL)
     process.communicate()
@@ -89,9 +89,9 @@ def test_a_killed_evaluation_goes_on_and_asks_no_more_than_was_in_flight(
     done = magicoder(*command[1:])
     assert done.returncode == 0, done.stderr
     assert "reused" in done.stderr
-    assert len(server.requests) == 164
+    assert len(server.requests) == 80
     # What was on its way, and what had come and was not yet recorded: one round of four each.
-    assert sum(server.requests.values()) - 164 <= 8
+    assert sum(server.requests.values()) - 80 <= 8
     whole = (tmp_path / "out" / "answers.jsonl").read_bytes()
     other = magicoder(*command[1:], "--journal", "other.sqlite")
     assert other.returncode == 0, other.stderr
@@ -99,9 +99,9 @@ def test_a_killed_evaluation_goes_on_and_asks_no_more_than_was_in_flight(
 
 
 def test_an_interrupt_keeps_what_was_answered(
-    executable: str, home: Path, magicoder: Command, server: FaultyServer, shared_data: Path, tmp_path: Path
+    executable: str, home: Path, magicoder: Command, server: FaultyServer, few_tasks: Path, tmp_path: Path
 ) -> None:
-    command = [executable, *map(str, arguments(server, shared_data, "--only-answers", "--concurrency", "4"))]
+    command = [executable, *map(str, arguments(server, few_tasks, "--only-answers", "--concurrency", "4"))]
     process = subprocess.Popen(command, cwd=tmp_path, env=environment(home), stderr=subprocess.PIPE, text=True)
     while sum(server.answered.values()) < 20 and process.poll() is None:
         time.sleep(0.005)
@@ -114,30 +114,30 @@ def test_an_interrupt_keeps_what_was_answered(
 
 
 def test_a_budget_ends_the_asking_and_keeps_the_answers(
-    magicoder: Command, server: FaultyServer, shared_data: Path, tmp_path: Path
+    magicoder: Command, server: FaultyServer, few_tasks: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "m.yaml").write_text(
         f"openai_chat: {{model: mock, base_url: '{server.url}', usd_per_million_prompt_tokens: 1.0, "
         "usd_per_million_completion_tokens: 1.0}\n"
     )
-    command = ["evaluate", "humaneval", "--model", "m.yaml", "--style", "chat", "--data", shared_data, "--out", "out"]
-    small = magicoder(*command, "--only-answers", "--budget", "0.005")
+    command = ["evaluate", "humaneval", "--model", "m.yaml", "--style", "chat", "--data", few_tasks, "--out", "out"]
+    small = magicoder(*command, "--only-answers", "--budget", "0.003")
     assert small.returncode == 5, small.stderr
     assert "larger --budget" in small.stderr
     asked = sum(server.requests.values())
-    assert 0 < asked < 164
+    assert 0 < asked < 80
     enough = magicoder(*command, "--only-answers", "--budget", "1")
     assert enough.returncode == 0, enough.stderr
-    assert sum(server.requests.values()) == 164
-    assert json.loads((tmp_path / "out" / "budget.json").read_bytes())["nano_usd"] == 164 * 52 * 1000
+    assert sum(server.requests.values()) == 80
+    assert json.loads((tmp_path / "out" / "budget.json").read_bytes())["nano_usd"] == 80 * 52 * 1000
 
 
-def test_the_key_is_in_no_file(magicoder: Command, server: FaultyServer, shared_data: Path, tmp_path: Path) -> None:
+def test_the_key_is_in_no_file(magicoder: Command, server: FaultyServer, few_tasks: Path, tmp_path: Path) -> None:
     server.key = KEY
-    refused = magicoder(*arguments(server, shared_data, "--only-answers"), env={"MY_KEY": "wrong"})
+    refused = magicoder(*arguments(server, few_tasks, "--only-answers"), env={"MY_KEY": "wrong"})
     assert refused.returncode == 4
     assert "wants a key" in refused.stderr
-    command = arguments(server, shared_data, "--only-answers", "--api-key-env", "MY_KEY")
+    command = arguments(server, few_tasks, "--only-answers", "--api-key-env", "MY_KEY")
     done = magicoder(*command, env={"MY_KEY": KEY})
     assert done.returncode == 0, done.stderr
     assert not [path for path in tmp_path.rglob("*") if path.is_file() and KEY.encode() in path.read_bytes()]
