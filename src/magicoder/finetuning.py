@@ -89,15 +89,38 @@ def _train(training: "Training", folder: Path, watch: Any, *, as_json: bool) -> 
     facts = run.train(training, folder, watch, _stop())
     if not _is_first():
         return
-    from magicoder.web.training_report import write_report
-
-    report = write_report(folder, training, facts)
+    report = _report(training, folder, facts)
     click.echo(as_text(facts) if as_json else _text(facts, folder, report))
+
+
+def _report(training: "Training", folder: Path, facts: dict[str, Any]) -> Path:
+    """Write the page of the run and the cards of its models; return the page."""
+    from magicoder.recipe import to_yaml
+    from magicoder.store import write_atomic
+    from magicoder.text.model_card import model_card
+    from magicoder.training import metrics
+    from magicoder.web.training_report import render
+
+    figures = {s["stage"]: metrics.read(folder / "stages" / s["stage"]) for s in facts["stages"]}
+    base = Path(training.base.model).name if Path(training.base.model).is_dir() else training.base.model
+    for count, stage in enumerate(facts["stages"], 1):
+        card = model_card(
+            training.name if count == len(facts["stages"]) else f"{training.name}-{stage['stage']}",
+            base,
+            facts["stages"][:count],
+            mode=training.mode,
+            template=training.examples.template,
+        )
+        write_atomic(folder / "stages" / stage["stage"] / "model" / "README.md", card.encode())
+    write_atomic(folder / "training.yaml", to_yaml(training, private=True).encode())
+    page = render(training.name, to_yaml(training), facts["stages"], figures)
+    write_atomic(folder / "report.html", page.encode())
+    return folder / "report.html"
 
 
 def _stop() -> Callable[[], bool]:
     """Return whether to stop: somebody asked, or the process that started this one is gone."""
-    asked, parent = stop_on_signals(), os.environ.get(_PARENT)
+    asked, parent = stop_on_signals("this step and its checkpoint"), os.environ.get(_PARENT)
     return lambda: asked() or (parent is not None and os.getppid() != int(parent))
 
 
@@ -170,21 +193,8 @@ def _time(hours: float | None) -> str:
 
 def _text(facts: dict[str, Any], folder: Path, report: Path) -> str:
     from magicoder import console
+    from magicoder.text.model_card import losses_of
 
-    rows = [
-        (
-            s["stage"],
-            s["steps"],
-            f"{s['tokens']:,}",
-            _loss(s["loss"]),
-            _loss(s["held_out_before"]),
-            _loss(s["held_out_after"]),
-        )
-        for s in facts["stages"]
-    ]
+    rows = [(s["stage"], s["steps"], f"{s['tokens']:,}", *losses_of(s)) for s in facts["stages"]]
     table = console.table(["stage", "steps", "tokens", "last loss", "held out before", "after"], rows)
     return f"{table}\n\nModel    {facts['model']}\nReport   {report}\nFigures  {folder}/stages/*/metrics.jsonl"
-
-
-def _loss(value: float | None) -> str:
-    return "" if value is None else f"{value:.4f}"

@@ -29,8 +29,11 @@ def as_text(value: Any) -> str:
     return orjson.dumps(value, option=orjson.OPT_INDENT_2).decode()
 
 
-def stop_on_signals() -> Callable[[], bool]:
-    """Turn the first SIGINT or SIGTERM into a request to stop; a second one ends the process, as safe as a kill."""
+def stop_on_signals(until: str = "what is in flight") -> Callable[[], bool]:
+    """Turn the first SIGINT or SIGTERM into a request to stop; a second one ends the process, as safe as a kill.
+
+    `until` tells the person what is waited for.
+    """
     asked: list[int] = []
 
     def handler(number: int, _frame: FrameType | None) -> None:
@@ -39,7 +42,7 @@ def stop_on_signals() -> Callable[[], bool]:
             os.write(2, b"\nstopped at once; run the same command again to go on\n")
             os._exit(Interrupted.exit_code)
         asked.append(number)
-        os.write(2, b"\nstopping: waiting for what is in flight (again to stop at once)\n")
+        os.write(2, f"\nstopping: waiting for {until} (again to stop at once)\n".encode())
 
     signal.signal(signal.SIGINT, handler)
     signal.signal(signal.SIGTERM, handler)

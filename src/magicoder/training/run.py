@@ -12,7 +12,7 @@
 import fcntl
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -20,7 +20,7 @@ from typing import Any, Final, Protocol
 import orjson
 
 from magicoder.errors import RecipeError, StoreError
-from magicoder.fingerprint import canonical, digest, digest_files
+from magicoder.fingerprint import canonical, digest, digest_files, number
 from magicoder.store import Progress, explained, write_atomic
 from magicoder.training import data, encoding
 from magicoder.training.encoded import Encoded
@@ -62,6 +62,14 @@ class Prepared:
     def is_done(self) -> bool:
         """Whether the stage's result is there."""
         return (self.folder / DONE).exists()
+
+    def split(self, training: Training) -> tuple[Encoded, Encoded]:
+        """Return the examples to learn from, and those held out: the ones whose ids have the smallest digests."""
+        ids = self.encoded.ids if training.held_out.examples else []
+        order = sorted(range(len(ids)), key=lambda i: number(f"{training.random_seed}:held out:{ids[i]}", 63))
+        aside = set(order[: training.held_out.examples])
+        learned = [i for i in range(len(self.encoded)) if i not in aside]
+        return self.encoded.select(learned), self.encoded.select(sorted(aside))
 
     @property
     def model(self) -> Path:
@@ -187,29 +195,83 @@ def locked(folder: Path) -> Iterator[None]:
         os.close(lock)
 
 
-def stages(training: Training, prepared: list[Prepared], watch: Watch, stop: Callable[[], bool]) -> None:
-    """Train what is not done yet.
+def train(training: Training, folder: Path, watch: Watch, stop: Callable[[], bool]) -> dict[str, Any]:
+    """Make the run in `folder`, or go on with it, and return its facts: `model` and `stages`, one mapping each.
+
+    Every process of the run calls it; the first one writes.
 
     Raises:
+        RecipeError, StoreError: see `prepare`.
         Interrupted: `stop()` became true; a checkpoint was written first.
         MagicoderError: see `loop.train`.
     """
-    from magicoder.training import loop, parallel
+    from magicoder.training import parallel
 
-    left = [one for one in prepared if not one.is_done]
-    if not left:
-        return
-    with parallel.start(training.machine) as world:
-        for one in left:
-            if world.is_main:
-                one.folder.mkdir(parents=True, exist_ok=True)
-                write_atomic(one.folder / _STAGE, _json({"key": one.key, "decides": one.decides}))
+    _quiet()
+    with parallel.start(training.machine) as world, locked(folder) if world.is_main else nullcontext():
+        if world.is_main:  # the others find the tokens made
+            prepare(training, folder, watch)
+        world.barrier()
+        prepared = prepare(training, folder, watch)
+        aside = {one.stage.name: one.split(training)[1] for one in prepared}
+        for one in prepared:
+            if not one.is_done:
+                _train(training, one, world, watch, aside=aside, stop=stop)
             world.barrier()
-            progress = watch.stage(f"train {one.stage.name}")
-            facts = loop.train(loop.course(training, one, world), world, progress, stop)
-            if world.is_main:
-                write_atomic(one.folder / DONE, _json({"key": one.key, **facts}))
-            world.barrier()
+        return {"model": str(prepared[-1].model), "stages": [_facts(one) for one in prepared]}
+
+
+def _quiet() -> None:
+    """Keep the library's own bars for loading and writing off the screen; ours says how far it is."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+
+
+def _train(
+    training: Training,
+    one: Prepared,
+    world: Any,
+    watch: Watch,
+    *,
+    aside: Mapping[str, Encoded],
+    stop: Callable[[], bool],
+) -> None:
+    from magicoder.training import loop
+
+    if world.is_main:
+        with explained(one.folder):
+            one.folder.mkdir(parents=True, exist_ok=True)
+            write_atomic(one.folder / _STAGE, _json({"key": one.key, "decides": one.decides}))
+    world.barrier()
+    course = loop.Course(
+        training=training,
+        stage=one.stage,
+        base=one.base,
+        learned=one.split(training)[0],
+        aside=aside,
+        folder=one.folder,
+        key=one.key,
+        tell=watch.warn if world.is_main else lambda _: None,
+    )
+    facts = loop.train(course, world, watch.stage(f"train {one.stage.name}"), stop)
+    if world.is_main:
+        write_atomic(one.folder / DONE, _json(facts))
+
+
+def _facts(one: Prepared) -> dict[str, Any]:
+    report, done = one.encoded.report, orjson.loads((one.folder / DONE).read_bytes())
+    return {
+        "stage": one.stage.name,
+        "examples": report.kept,
+        "dropped": report.dropped,
+        "truncated": report.truncated,
+        "epochs": one.stage.epochs,
+        "max_length": one.stage.max_length,
+        "tokens": report.tokens * one.stage.epochs,
+        "trained_tokens": report.trained_tokens * one.stage.epochs,
+        **done,
+    }
 
 
 def _json(value: Any) -> bytes:

@@ -107,18 +107,21 @@ class Batches:
                          packed where the device has attention for it, else sorted
     micro_batch_tokens   tokens computed at once on a device (`packed`, `sorted`), padding included
     micro_batch_rows     examples computed at once (`rows`; the paper: 2)
+    processes            `paper-exact`: of the run whose order of examples is followed, whatever runs it (the paper: 2)
     """
 
     examples: int = 512
     layout: str = "auto"
     micro_batch_tokens: int = 16_384
     micro_batch_rows: int = 2
+    processes: int = 2
 
     def __post_init__(self) -> None:
         _one_of(self.layout, LAYOUTS, "layout")
         _at_least(self.examples, 1, "examples")
         _at_least(self.micro_batch_tokens, 1, "micro_batch_tokens")
         _at_least(self.micro_batch_rows, 1, "micro_batch_rows")
+        _at_least(self.processes, 1, "processes")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -272,6 +275,8 @@ class Training:
             raise ValueError(f"name is {self.name!r}; it becomes a folder below runs/: no slash, no dot in front")
         if not self.stages:
             raise ValueError("stages is empty; name at least one stage with its data")
+        if self.adapter is not None and not self.adapter.merge and len(self.stages) > 1:
+            raise ValueError("adapter.merge is false, and a later stage needs the merged model; set it to true")
         names = [stage.name for stage in self.stages]
         if twice := {name for name in names if names.count(name) > 1}:
             raise ValueError(f"two stages are called {', '.join(sorted(twice))}; each needs a name of its own")

@@ -1,0 +1,330 @@
+"""One stage of training: micro-batches give gradients, a step's gradients one update, and checkpoints lie between.
+
+Nothing waits for the device inside a step: how much each token counts is known beforehand
+(`batches.MicroBatch.weight`), and the losses of a step are fetched once, at its end, before the update is made. Random
+draws (dropout) begin anew with every step, from its number, so that a resumed run draws what an uninterrupted one
+would have.
+"""
+
+import contextlib
+import math
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+
+from magicoder.errors import Interrupted, MagicoderError
+from magicoder.fingerprint import number
+from magicoder.store import Progress, swap
+from magicoder.training import (
+    attention,
+    batches,
+    loss,
+    metrics,
+    models,
+    optimizers,
+    parallel,
+    saving,
+    schedule,
+    tensors,
+)
+from magicoder.training.checkpoints import Checkpoints
+from magicoder.training.encoded import Encoded
+from magicoder.training.settings import Base, Stage, Training
+
+HELD_OUT: Final = "held_out_loss/"
+"""Beginning of the names of figures: the loss on what the stage whose name follows holds out."""
+_NAMED: Final = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Course:
+    """What a stage's loop needs to know.
+
+    base       where the model comes from: the run's base, or the folder of the stage before
+    learned    the examples that are learned from
+    aside      those that are held out, of every stage of the run
+    folder     of the stage
+    key        of all that decides the result; checkpoints of another are not gone on with
+    tell       says something on a line of its own
+    """
+
+    training: Training
+    stage: Stage
+    base: Base
+    learned: Encoded
+    aside: Mapping[str, Encoded]
+    folder: Path
+    key: str
+    tell: Callable[[str], None]
+
+
+def train(course: Course, world: parallel.World, progress: Progress, stop: Callable[[], bool]) -> dict[str, Any]:
+    """Train the stage from its last checkpoint, or its beginning, to its end, and return its facts.
+
+    The model is written to `<folder>/model`.
+
+    Raises:
+        Interrupted: `stop()` became true; a checkpoint was written first.
+        MagicoderError: the loss is no number, or memory is short; the last checkpoint stays.
+        StoreError: the disk is full.
+    """
+    with _explained(course):
+        return _Loop(course, world, progress, stop).run()
+
+
+class _Loop:
+    def __init__(self, course: Course, world: parallel.World, progress: Progress, stop: Callable[[], bool]) -> None:
+        training, stage = course.training, course.stage
+        self.course, self.training, self.world, self.progress, self.stop = course, training, world, progress, stop
+        self.optimization = training.optimization_of(stage)
+        self.plan = batches.plan(
+            len(course.learned),
+            stage.epochs,
+            training.batches,
+            training.mode,
+            training.random_seed,
+            world=training.batches.processes,
+        )
+        self.tokenizer = models.load_tokenizer(course.base)
+        model = models.load(
+            course.base,
+            training.precision,
+            device="cpu" if training.machine.strategy == "fsdp2" and world.size > 1 else world.device,
+            adapter=training.adapter,
+            machine=training.machine,
+            random_seed=training.random_seed,
+            tokenizer=self.tokenizer,
+        )
+        longest = max(int(encoded.lengths.max(initial=1)) for encoded in (course.learned, *course.aside.values()))
+        wanted = "rows" if training.is_exact else training.batches.layout
+        installed = attention.install(model, wanted, longest=longest)
+        if installed.why and world.is_main:
+            course.tell(f"examples are padded, not packed: {installed.why}")
+        self.layout, self.size = installed.layout, models.count(model)
+        if training.machine.compile:
+            models.compile_layers(model, self.layout)
+        kept = optimizers.bytes_kept(self.optimization, master=training.has_master)
+        self.model = parallel.spread(model, training.machine.strategy, world, kept=kept)
+        self.optimizer = optimizers.build(
+            self.model.named_parameters(),
+            self.optimization,
+            replace(training.precision, master=training.has_master),
+            world=world,
+        )
+        self.parameters = [p for p in self.model.parameters() if p.requires_grad]
+        self.checkpoints = Checkpoints(course.folder / "checkpoints", self._keep())
+        self.bound = self._bound() if training.machine.compile else None
+
+    def run(self) -> dict[str, Any]:
+        course, training, total = self.course, self.training, len(self.plan)
+        done, facts = self._resume()
+        self.progress.expect(total, "steps")
+        self.progress.tick(done)
+        with self._told(after=done) as told:
+            if not done:
+                facts["held_out_before"] = self._held_out()
+                told(0, _named(facts["held_out_before"]))
+            for index in range(done, total):
+                figures = self._step(self.plan[index])
+                is_last = index + 1 == total
+                if not is_last and _is_due(training.held_out.every_steps, index + 1):
+                    figures |= _named(self._held_out())
+                told(index + 1, figures)
+                facts["loss"] = figures["loss"]
+                self.progress.tick(1, _note(figures))
+                asked = self.world.any(self.stop())
+                if is_last or asked or _is_due(training.checkpoints.every_steps, index + 1):
+                    self._save(index + 1, facts)
+                if asked and not is_last:
+                    raise Interrupted(
+                        f"stopped as asked after step {index + 1} of {total} of stage {course.stage.name}, which is "
+                        "saved; run the same command again to go on"
+                    )
+            facts["held_out_after"] = self._held_out()
+            told(total, _named(facts["held_out_after"]))
+        self._publish()
+        return {**facts, "steps": total, "unused": self.plan.unused, "parameters": self.size.parameters}
+
+    # A step.
+
+    def _step(self, step: batches.Step) -> dict[str, float]:
+        began = time.perf_counter()
+        rate = schedule.learning_rate(step.number, len(self.plan), self.optimization, self.training.mode)
+        torch.manual_seed(number(f"{self.training.random_seed}:{self.course.key}:{step.number}:{self.world.rank}"))
+        work = self._micro_batches(self.course.learned, step)
+        losses = []
+        for place, micro in enumerate(work):
+            batch = self._batch(self.course.learned, micro, bound=self.bound)
+            if batch is None:
+                continue
+            self.world.last_micro_batch(self.model, place + 1 == len(work))
+            value = loss.loss(self.model, batch, exact=self.training.is_exact)
+            value.backward()
+            losses.append(value.detach())
+        self.world.sum_gradients(self.parameters)
+        found = self.world.sum_of([float(torch.stack(losses).double().sum()) if losses else 0.0])[0]
+        if not math.isfinite(found):
+            raise self._no_number(step, rate)
+        figures = {"epoch": round(step.epoch, 6), "loss": found, "learning_rate": rate}
+        if self.optimization.max_grad_norm:
+            figures["grad_norm"] = float(self.optimizer.clip(self.optimization.max_grad_norm))
+        self.optimizer.step(rate)
+        self.optimizer.zero_grad()
+        return figures | self._speed(step, time.perf_counter() - began)
+
+    def _micro_batches(self, encoded: Encoded, step: batches.Step) -> tuple[batches.MicroBatch, ...]:
+        return batches.micro_batches(
+            step,
+            encoded.lengths,
+            encoded.trained,
+            self.training.batches,
+            self.layout,
+            self.training.mode,
+            self.world.size,
+        )[self.world.rank]
+
+    def _batch(
+        self, encoded: Encoded, micro: batches.MicroBatch, *, layout: str = "", bound: tensors.Bound | None = None
+    ) -> tensors.Batch | None:
+        """Return the tensors; None where there is nothing to do, and nobody waits for this process meanwhile."""
+        how: dict[str, Any] = {
+            "layout": layout or self.layout,
+            "pad_id": self.tokenizer.pad_token_id,
+            "device": self.world.device,
+            "bound": bound,
+        }
+        batch = tensors.collate(micro, encoded, **how)
+        return tensors.idle(**how) if batch is None and parallel.is_spread(self.model) else batch
+
+    def _speed(self, step: batches.Step, seconds: float) -> dict[str, float]:
+        chosen = list(step.examples)
+        lengths = self.course.learned.lengths[chosen]
+        tokens, trained = int(lengths.sum()), int(self.course.learned.trained[chosen].sum())
+        figures = {
+            "tokens": tokens,
+            "trained_tokens": trained,
+            "seconds": seconds,
+            "tokens_per_s": tokens / seconds,
+            "flops_per_s": self.size.flops(lengths) / seconds / self.world.size,
+        }
+        if self.world.device.type == "cuda":
+            figures["peak_memory_gib"] = torch.cuda.max_memory_allocated() / 2**30
+        return figures
+
+    def _no_number(self, step: batches.Step, rate: float) -> MagicoderError:
+        """Return the error that names what to look at; the update of this step was not made."""
+        names = ", ".join(self.course.learned.id(i) for i in step.examples[:_NAMED])
+        more = f" and {len(step.examples) - _NAMED} more" if len(step.examples) > _NAMED else ""
+        return MagicoderError(
+            f"stage {self.course.stage.name}: the loss of step {step.number} is no number (learning rate {rate:.3g}); "
+            f"its examples are {names}{more}. The checkpoints before it are kept. Lower optimization.learning_rate, "
+            "set optimization.max_grad_norm (1.0 is usual), or look at those examples, and train into another --out"
+        )
+
+    def _bound(self) -> tensors.Bound:
+        every = (micro for step in self.plan for micro in self._micro_batches(self.course.learned, step))
+        return tensors.bound(every, self.course.learned.lengths)
+
+    # The held-out examples.
+
+    def _held_out(self) -> dict[str, float]:
+        """Return the loss on what each stage holds out, by stage."""
+        return {stage: self._loss_of(encoded) for stage, encoded in self.course.aside.items() if len(encoded)}
+
+    def _loss_of(self, aside: Encoded) -> float:
+        whole = batches.Step(1, 0.0, tuple(range(len(aside))))
+        settings = replace(self.training.batches, examples=len(aside))
+        layout = "sorted" if self.layout == "rows" else self.layout
+        work = batches.micro_batches(whole, aside.lengths, aside.trained, settings, layout, "clean", self.world.size)[
+            self.world.rank
+        ]
+        found = (self._batch(aside, micro, layout=layout) for micro in work)
+        mine, count = loss.held_out(self.model, (batch for batch in found if batch is not None))
+        total, tokens = self.world.sum_of([mine, count])
+        return total / tokens
+
+    # What is kept.
+
+    def _keep(self) -> int:
+        return max(self.training.checkpoints.keep, self.training.checkpoints.average)
+
+    def _resume(self) -> tuple[int, dict[str, Any]]:
+        checkpoint = self.checkpoints.latest(self.world, self.course.tell)
+        if checkpoint is None:
+            return 0, {"held_out_before": {}, "loss": None}
+        contents = checkpoint.load(self.world)
+        parallel.load(self.model, contents.groups["model"])
+        self.optimizer.load(contents.groups["optimizer"])
+        if self.world.is_main:
+            self.course.tell(f"stage {self.course.stage.name} goes on after step {checkpoint.step} of {len(self.plan)}")
+        return checkpoint.step, dict(contents.facts)
+
+    def _save(self, step: int, facts: dict[str, Any]) -> None:
+        groups = {"model": parallel.trained(self.model), "optimizer": self.optimizer.state()}
+        self.checkpoints.save(step, groups, facts, self.world)
+
+    def _publish(self) -> None:
+        """Write the stage's model, whole or not at all."""
+        place = self.course.folder / "model"
+        building = place.with_name("model.building")
+        if self.world.is_main and building.exists():
+            shutil.rmtree(building)
+        saving.save(
+            self.model,
+            self.tokenizer,
+            building,
+            world=self.world,
+            adapter=self.training.adapter,
+            template=self.training.examples.template,
+        )
+        if self.world.is_main:
+            swap(building, place)
+
+    @contextlib.contextmanager
+    def _told(self, after: int) -> Iterator[Callable[[int, dict[str, float]], None]]:
+        """Yield who is told a step's figures; process 0 writes them down."""
+        if not self.world.is_main:
+            yield _silent
+            return
+        run = f"{self.training.name}-{self.course.stage.name}"
+        with metrics.opened(self.course.folder, after=after, boards=self.training.boards, run=run) as written:
+            yield lambda step, figures: written.write(step, figures) if figures else None
+
+
+def _silent(_step: int, _figures: dict[str, float]) -> None:
+    """Say nothing."""
+
+
+def _named(losses: dict[str, float]) -> dict[str, float]:
+    return {f"{HELD_OUT}{stage}": loss for stage, loss in losses.items()}
+
+
+def _is_due(every: int, step: int) -> bool:
+    return every > 0 and step % every == 0
+
+
+def _note(figures: dict[str, float]) -> str:
+    return f"loss {figures['loss']:.4f}, {figures['tokens_per_s']:,.0f} tokens/s"
+
+
+@contextlib.contextmanager
+def _explained(course: Course) -> Iterator[None]:
+    """Turn a lack of memory into an error that says what to change."""
+    try:
+        yield
+    except torch.OutOfMemoryError as e:
+        settings = course.training.batches
+        smaller = (
+            f"batches.micro_batch_rows: {max(1, settings.micro_batch_rows // 2)}"
+            if course.training.is_exact
+            else f"batches.micro_batch_tokens: {max(course.stage.max_length, settings.micro_batch_tokens // 2)}"
+        )
+        raise MagicoderError(
+            f"stage {course.stage.name} does not fit into the GPU's memory ({str(e).splitlines()[0]}). Set {smaller}, "
+            "or machine.checkpointing: true; `magicoder train RECIPE --plan` says what fits. Checkpoints are kept"
+        ) from e
