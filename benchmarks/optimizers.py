@@ -7,7 +7,8 @@ lost    the paper's schedule (292 steps, peak 5e-5, warm-up 15) over weights of 
         root mean square is the learning rate, as Adafactor's clipped ones. `steady`: a weight is always moved the same
         way; `mixed`: a third of an update is that, the rest is drawn anew each step. Shown: the share of updates that
         leave a weight as it was, and how much of the displacement survives, measured along the true one
-steps   milliseconds of a step over one square matrix, beside the class it equals, interleaved, medians; bytes kept
+steps   milliseconds (on the CPU: of its time) of a step over one square matrix, beside the class it equals; rounds are
+        interleaved, medians are shown; bytes kept
 """
 
 import argparse
@@ -77,15 +78,16 @@ def steps(device: str, rows: int, repeats: int) -> None:
         kept = sum(t.numel() * t.element_size() for t in made.state().values()) / parameter.numel()
         cases[name] = (lambda made=made: made.step(1e-5)), kept
     cases |= theirs(rows, device)
+    clock = time.process_time if device == "cpu" else time.perf_counter
     times: dict[str, list[float]] = {name: [] for name in cases}
     for turn in range(repeats + 1):
         for name, (step, _) in cases.items():
-            began = time.perf_counter()
+            began = clock()
             step()
             if device != "cpu":
                 torch.cuda.synchronize()
             if turn:
-                times[name].append(time.perf_counter() - began)
+                times[name].append(clock() - began)
     for name, (_, kept) in cases.items():
         print(f"{name:>34} {statistics.median(times[name]) * 1e3:10.1f} {kept:20.3f}")
 

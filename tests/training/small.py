@@ -20,10 +20,11 @@ class Layer(nn.Module):
         self.norm = nn.LayerNorm(WIDTH)
         self.linear = nn.Linear(WIDTH, WIDTH, bias=False)
         self.experts = nn.Parameter(torch.randn(3, WIDTH, WIDTH) * 0.02)
+        self.scale = nn.Parameter(torch.ones(1, WIDTH))  # one row: spread over two processes, one of them has none
         self.dropout = nn.Dropout(0.1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        y = self.linear(self.norm(x))
+        y = self.linear(self.norm(x)) * self.scale
         return x + self.dropout(y + torch.einsum("btd,edk->btk", y, self.experts))
 
 
