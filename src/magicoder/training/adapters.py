@@ -1,6 +1,7 @@
 """LoRA and QLoRA: small matrices that are trained beside weights that stand still (peft)."""
 
 import importlib.util
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -37,7 +38,9 @@ def attach(model: Any, adapter: Adapter) -> Any:
     )
     # peft would keep adapters beside bfloat16 weights in float32 and convert at every product; our optimizers keep an
     # exact float32 of each trained weight instead (`precision.master`).
-    found = get_peft_model(model, settings, autocast_adapter_dtype=False)
+    with warnings.catch_warnings():  # peft asks transformers by names that it is about to drop
+        warnings.simplefilter("ignore", FutureWarning)
+        found = get_peft_model(model, settings, autocast_adapter_dtype=False)
     if any(".lora_embedding_" in name for name, _ in found.named_parameters()):
         raise RecipeError("adapter.targets: only linear layers can have adapters here, not embeddings.")
     return found

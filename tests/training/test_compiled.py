@@ -1,0 +1,80 @@
+"""Layers that are compiled are compiled once: packed batches have one shape, whatever is in them."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch: Any = pytest.importorskip("torch")
+
+from magicoder.training import attention, loss, models, tensors  # noqa: E402
+from magicoder.training.batches import MicroBatch  # noqa: E402
+from tests.training.conftest import FAMILIES, ListedExamples  # noqa: E402
+
+pytestmark = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # torch's own look at inputs
+
+PACKS = [(0, 1, 2), (3,), (0, 4, 5, 6, 7), (8, 9), (1, 3, 8), (10, 11, 12, 4, 5, 6)]
+
+
+@pytest.fixture
+def many() -> ListedExamples:
+    draw = np.random.default_rng(1)
+    sizes = [17, 5, 40, 64, 3, 9, 11, 2, 30, 31, 8, 20, 13]
+    pieces = tuple(draw.integers(3, 384, size).astype(np.int32) for size in sizes)
+    return ListedExamples(pieces, tuple(np.arange(size) >= 2 for size in sizes))
+
+
+@pytest.fixture(autouse=True)
+def fresh() -> Any:
+    torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
+    yield
+    torch._dynamo.reset()
+
+
+def step(model: Any, many: ListedExamples, pack: tuple[int, ...], bound: tensors.Bound) -> None:
+    batch = tensors.collate(MicroBatch((pack,), 1.0), many, layout="packed", pad_id=1, device="cpu", bound=bound)
+    loss.loss(model, batch).backward()
+
+
+def gradients(model: Any) -> Any:
+    return torch.cat([p.grad.flatten() for p in model.parameters()])
+
+
+@pytest.mark.parametrize(("family", "recompute"), [*((family, False) for family in FAMILIES), ("llama", True)])
+def test_packed_layers_are_compiled_once_whatever_the_number_of_examples(tiny, many, family, recompute) -> None:
+    micro = [MicroBatch((pack,), 1.0) for pack in PACKS]
+    bound = tensors.bound(micro, many.lengths)
+    assert bound == tensors.Bound(tokens=128, examples=8, longest=64)
+    plain = tiny(family, num_hidden_layers=3).train()
+    attention.install(plain, "packed")
+    model = tiny(family, num_hidden_layers=3).train()
+    if recompute:
+        models._recompute(model)
+    attention.install(model, "packed")
+    models.compile_layers(model, "packed", backend="aot_eager")
+    step(model, many, PACKS[0], bound)
+    seen = torch._dynamo.utils.counters["stats"]["unique_graphs"]
+    assert seen > 0
+    with torch._dynamo.config.patch(error_on_recompile=True):
+        for pack in PACKS[1:]:
+            step(model, many, pack, bound)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == seen
+    assert not torch._dynamo.utils.counters["graph_break"]
+    for pack in PACKS:
+        step(plain, many, pack, bound)
+    assert (gradients(model) - gradients(plain)).norm() <= 1e-5 * gradients(plain).norm()
+
+
+def test_every_layer_shares_what_was_compiled(tiny, many) -> None:
+    bound = tensors.bound([MicroBatch((PACKS[0],), 1.0)], many.lengths)
+    graphs = []
+    for count in (2, 6):
+        torch._dynamo.reset()
+        torch._dynamo.utils.counters.clear()
+        model = tiny("llama", num_hidden_layers=count)
+        attention.install(model, "packed")
+        models.compile_layers(model, "packed", backend="aot_eager")
+        step(model, many, PACKS[0], bound)
+        graphs.append(torch._dynamo.utils.counters["stats"]["unique_graphs"])
+    assert graphs[0] == graphs[1] > 0
