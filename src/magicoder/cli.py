@@ -22,6 +22,7 @@ from magicoder.evaluating import compare, evaluate
 from magicoder.finetuning import train
 from magicoder.machine import as_text, cores, home, stop_on_signals
 from magicoder.options import about_place, about_recipe, about_work, budget, prices
+from magicoder.reporting import report
 
 if TYPE_CHECKING:
     from magicoder.pipeline import Result, Surroundings
@@ -448,4 +449,5 @@ def _open(folder: Path) -> Any:
 
 main.add_command(evaluate)
 main.add_command(compare)
+main.add_command(report)
 main.add_command(train)

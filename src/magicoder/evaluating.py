@@ -84,7 +84,7 @@ def evaluate(
     Canonical solutions run first: a machine that fails one scores nothing. Every answer and verdict is kept: again, it
     goes on where it stopped, and asks and executes only what is new.
     """
-    from magicoder import console, disagreement, interview, scores
+    from magicoder import console, disagreement, interview, scores, standings
     from magicoder.evaluation import Evaluate
     from magicoder.machine import as_text, cores, home
     from magicoder.sandboxes.cells import Cells
@@ -115,7 +115,7 @@ def evaluate(
     if out is not None:
         title = name or _title(files, results)
         titled = [(f"{title} ({r.profile})" if compared else title, r) for r in results]
-        (out / "leaderboard.md").write_text(scores.leaderboard(titled), encoding="utf-8")
+        standings.write(titled, out)
     said = [_text(results), *map(disagreement.text, compared)]
     click.echo(as_text([scores.as_json(result) for result in results]) if as_json else "\n\n".join(said))
 

@@ -8,7 +8,7 @@ import gzip
 import json
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
@@ -121,11 +121,12 @@ class Result:
 
         Kinds are outcomes, exceptions by their type; failing an earlier check counts as that check's failure.
         """
-        kinds = Counter(kind for attempt in self.attempts if (kind := _kind(attempt, score)))
+        kinds = Counter(kind for attempt in self.attempts if (kind := kind_of(attempt, score)))
         return dict(sorted(kinds.items(), key=lambda item: (-item[1], item[0])))
 
 
-def _kind(attempt: Attempt, score: str) -> str:
+def kind_of(attempt: Attempt, score: str) -> str:
+    """Return what an attempt failed by: an outcome, or the type of an exception; "" if it passed."""
     for name, checked in attempt.checks.items():
         if not checked.passed:
             if checked.outcome == Outcome.EXCEPTION:
@@ -379,20 +380,6 @@ def compared(first: Result, second: Result) -> dict[str, tuple[Comparison, list[
 
 
 # ---- for people
-
-
-def leaderboard(results: Sequence[tuple[str, Result]]) -> str:
-    """Return a Markdown table: a row a model (or file), a column a score, in per cent with 95 % intervals."""
-    columns = list(dict.fromkeys((r.benchmark, s) for _, r in results for s in r.scores))
-    cells: dict[str, dict[tuple[str, str], str]] = {}
-    for name, result in results:
-        for score in result.scores:
-            found = result.pass_at(score).get(1)
-            cells.setdefault(name, {})[result.benchmark, score] = "" if found is None else percent(found)
-    head = " | ".join(f"{benchmark} {score}" if score != "all" else benchmark for benchmark, score in columns)
-    lines = [f"| model | {head} |", "|---|" + "---|" * len(columns)]
-    lines += [f"| {name} | " + " | ".join(found.get(c, "") for c in columns) + " |" for name, found in cells.items()]
-    return "\n".join(lines) + "\n"
 
 
 def percent(found: Interval) -> str:

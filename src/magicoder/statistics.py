@@ -65,6 +65,18 @@ def ranks(samples: Sequence[int]) -> tuple[int, ...]:
     return tuple(k for k in (1, 5, 10, 25, 50, 100, 200) if k <= most)
 
 
+def standard_error(values: Sequence[float]) -> float:
+    """Return the standard error of a mean over problems: their standard deviation by the root of their number.
+
+    0 where there is but one. As lm-eval says it; see `mean` for an interval.
+    """
+    count = len(values)
+    if count < 2:
+        return 0.0
+    middle = math.fsum(values) / count
+    return math.sqrt(math.fsum((value - middle) ** 2 for value in values) / (count - 1) / count)
+
+
 def mean(values: Sequence[float], *, level: float = 0.95, resamples: int = RESAMPLES, seed: int = SEED) -> Interval:
     """Return the mean over problems with a percentile bootstrap interval, problems being drawn with replacement.
 
