@@ -357,6 +357,13 @@ def test_what_is_cut_and_dropped_is_counted(tmp_path: Path, tokenizer: Any) -> N
     assert everything.trained[2] == 0
 
 
+def test_special_tokens_in_the_text_itself_are_counted(tmp_path: Path, tokenizer: Any) -> None:
+    rows = talk("ask", "text ends with </s> here"), talk("ask", "say")
+    encoded = encode(tokenizer, *rows, folder=tmp_path)
+    assert encoded.report.special_in_text == 1
+    assert encoded.tokens(0).tolist().count(tokenizer.eos_token_id) == 2
+
+
 def test_no_rows_make_no_examples(tmp_path: Path, tokenizer: Any) -> None:
     encoded = encode(tokenizer, talk("nobody answers"), folder=tmp_path)
     assert len(encoded) == len(encoded.lengths) == 0

@@ -1,3 +1,4 @@
+import itertools
 from collections.abc import Sequence
 
 from hypothesis import given, settings
@@ -62,5 +63,30 @@ def test_equal_lengths_give_equal_rows_each_time() -> None:
 
 
 def test_short_and_long_examples_do_not_share_a_padded_group() -> None:
-    groups = packing.of_like_length([100, 1, 99, 2], 200)
-    assert groups == [[0, 2], [3, 1]]
+    assert packing.of_like_length([1000, 1, 999, 2], 4000) == [[0, 2], [3, 1]]
+    # Four rows of 9 are cheaper than a micro-batch more.
+    assert packing.of_like_length([9, 1, 9, 2], 4000) == [[0, 2, 3, 1]]
+
+
+@settings(max_examples=100, deadline=None)
+@given(lengths=st.lists(st.integers(1, 900), min_size=1, max_size=9), budget=st.integers(900, 2000))
+def test_groups_cost_the_least_that_they_can(lengths: list[int], budget: int) -> None:
+    def cost(groups: Sequence[Sequence[int]]) -> int:
+        return sum(packing.GROUP_TOKENS + packing.padded(lengths, group) for group in groups)
+
+    order = [i for group in packing.of_like_length(lengths, budget) for i in group]
+    cheapest = min(
+        cost(groups)
+        for cuts in itertools.product([False, True], repeat=len(order) - 1)
+        if (groups := pieces(order, cuts)) and all(packing.padded(lengths, group) <= budget for group in groups)
+    )
+    assert cost(packing.of_like_length(lengths, budget)) == cheapest
+
+
+def pieces(order: list[int], cuts: Sequence[bool]) -> list[list[int]]:
+    groups = [order[:1]]
+    for i, cut in zip(order[1:], cuts, strict=True):
+        if cut:
+            groups.append([])
+        groups[-1].append(i)
+    return groups

@@ -1,6 +1,6 @@
 """Encoded examples on disk: tokens and which of them are learned, in a file that is mapped and never read whole.
 
-<folder>/examples.arrow   id, tokens, learned
+<folder>/examples.arrow   id, tokens, learned (1 where it is), trained (how many are)
 <folder>/report.json      what became of the rows, and the key of what it was all made from
 """
 
@@ -27,6 +27,7 @@ _SCHEMA: Final = pa.schema(
         pa.field("id", pa.string(), nullable=False),
         pa.field("tokens", pa.list_(pa.field("item", pa.int32(), nullable=False)), nullable=False),
         pa.field("learned", pa.list_(pa.field("item", pa.uint8(), nullable=False)), nullable=False),
+        pa.field("trained", pa.int32(), nullable=False),
     ]
 )
 
@@ -49,8 +50,10 @@ class Report:
     """What became of the rows.
 
     dropped         rows by reason
-    truncated       rows that were longer than the window; lost_eos: those of them whose last token (end of text, end of
-                    turn) would have been learned and was cut off
+    truncated       examples that were longer than the window; lost_eos: those of them whose last token (end of text,
+                    end of turn) would have been learned and was cut off
+    special_in_text rows of template `magicoder` whose own text has a special token in it, say `</s>`: it is taken as such,
+                    as in the original, so that a model may learn to stop there
     trained_tokens  tokens that are learned, over all examples, once each
     lengths         examples by length: (up to so many tokens, how many), only bars that are not empty
     """
@@ -60,6 +63,7 @@ class Report:
     dropped: dict[str, int] = field(default_factory=dict)
     truncated: int = 0
     lost_eos: int = 0
+    special_in_text: int = 0
     tokens: int = 0
     trained_tokens: int = 0
     longest: int = 0
@@ -89,9 +93,7 @@ class Encoded:
         self._batch = np.repeat(np.arange(len(sizes)), sizes)
         self._place = np.concatenate([np.arange(size) for size in sizes] or [np.arange(0)])
         self.lengths: NDArray[np.int32] = _joined([np.diff(offsets) for offsets in self._offsets])
-        self.trained: NDArray[np.int32] = _joined(
-            [_sums(m, o) for m, o in zip(self._masks, self._offsets, strict=True)]
-        )
+        self.trained: NDArray[np.int32] = _joined([batch.column("trained").to_numpy() for batch in batches])
 
     @classmethod
     def open(cls, folder: Path) -> Self:
@@ -154,18 +156,13 @@ def _joined(parts: Sequence[NDArray[Any]]) -> NDArray[np.int32]:
     return np.concatenate([part.astype(np.int32) for part in parts] or [np.zeros(0, np.int32)])
 
 
-def _sums(mask: NDArray[np.bool_], offsets: NDArray[np.int32]) -> NDArray[np.int64]:
-    running = np.concatenate([[0], np.cumsum(mask, dtype=np.int64)])
-    sums: NDArray[np.int64] = running[offsets[1:]] - running[offsets[:-1]]
-    return sums
-
-
 def write(
     folder: Path, examples: Iterable[Example], *, key: str, counts: Callable[[], Report] | None = None
 ) -> Encoded:
     """Write `examples` into `folder`, and open them. A file is there whole or not at all; the report comes last.
 
-    `counts` is asked last, when all examples are read: rows, dropped, truncated and lost_eos, which they do not show.
+    `counts` is asked last, when all examples are read, for what they do not show: rows, dropped, truncated, lost_eos,
+    special_in_text.
 
     Raises:
         StoreError: the disk is full or read-only.
@@ -176,9 +173,10 @@ def write(
         folder.mkdir(parents=True, exist_ok=True)
         with replacing(folder / EXAMPLES) as f, pa.ipc.new_file(f, _SCHEMA) as out:
             for batch in _batched(examples):
-                out.write_batch(_record_batch(batch))
+                made = _record_batch(batch)
+                out.write_batch(made)
                 lengths += [len(example.tokens) for example in batch]
-                trained += sum(int(np.count_nonzero(example.mask)) for example in batch)
+                trained += int(made.column("trained").to_numpy().sum())
         report = _finished(counts() if counts else Report(rows=len(lengths)), lengths, trained)
         write_atomic(folder / REPORT, orjson.dumps({"key": key, **asdict(report)}, option=orjson.OPT_INDENT_2))
     return Encoded.open(folder)
@@ -204,7 +202,9 @@ def _record_batch(examples: list[Example]) -> Any:
         pa.ListArray.from_arrays(offsets, values, type=_SCHEMA.field(name).type)
         for name, values in (("tokens", pa.array(tokens)), ("learned", pa.array(learned)))
     ]
-    return pa.record_batch([pa.array([example.id for example in examples]), *lists], schema=_SCHEMA)
+    ids = pa.array([example.id for example in examples])
+    trained = pa.array([int(np.count_nonzero(example.mask)) for example in examples], pa.int32())
+    return pa.record_batch([ids, *lists, trained], schema=_SCHEMA)
 
 
 def _finished(counts: Report, lengths: list[int], trained: int) -> Report:
@@ -215,6 +215,7 @@ def _finished(counts: Report, lengths: list[int], trained: int) -> Report:
         dropped=dict(sorted(counts.dropped.items())),
         truncated=counts.truncated,
         lost_eos=counts.lost_eos,
+        special_in_text=counts.special_in_text,
         tokens=sum(lengths),
         trained_tokens=trained,
         longest=max(lengths, default=0),
