@@ -124,6 +124,8 @@ def test_adapters_alone_are_saved_where_merging_is_not_wanted(tmp_path, tiny, to
     models.save(adapters.attach(tiny("llama"), adapter), tokenizer, tmp_path, adapter=adapter)
     assert (tmp_path / "adapter" / "adapter_model.safetensors").exists()
     assert not list(tmp_path.glob("model*.safetensors"))
+    with pytest.raises(RecipeError, match="holds adapters only"):
+        models.load(Base(model=str(tmp_path)), Precision(), device="cpu")
 
 
 def test_what_is_trained_is_counted_apart(tiny) -> None:

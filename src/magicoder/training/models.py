@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import torch
@@ -61,6 +62,10 @@ def configuration(base: Base) -> Any:
     from transformers import AutoConfig
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
+    if (Path(base.model) / "adapter").is_dir() and not (Path(base.model) / "config.json").exists():
+        raise RecipeError(
+            f"base.model: {base.model!r} holds adapters only. Set adapter.merge: true where it was trained."
+        )
     try:
         config = AutoConfig.from_pretrained(
             base.model,

@@ -31,8 +31,8 @@ def save(
 ) -> None:
     """Write a model in bfloat16, with its tokenizer, to `folder`. Every process calls this; the first one writes.
 
-    adapter   what the model was given: the adapters go to `<folder>/adapter`, and with `merge` the folder is a model
-              that has them added in; without, they are all that is written
+    adapter   what the model was given: the adapters go to `<folder>/adapter`, in their own type, and with `merge` the
+              folder is a model that has them added in; without, they are all that is written
     template  `magicoder`: the tokenizer gets the paper's prompt as its chat template; `chat`: it keeps its own
     weights   by the names of `model`'s parameters, instead of the model's own, of any floating type: an average, or the
               exact masters
@@ -48,7 +48,9 @@ def save(
         if adapter is not None:
             own = adapters.own(model, given, parallel.whole)
             if main:
-                adapters.save(model, _on_disk(own.items()), folder / "adapter")
+                adapters.save(
+                    model, {name: tensor.cpu().contiguous() for name, tensor in own.items()}, folder / "adapter"
+                )
         if adapter is None or adapter.merge:
             found = _on_disk(_named(model, given), keep=main)
             if main:
