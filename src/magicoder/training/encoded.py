@@ -52,8 +52,8 @@ class Report:
     dropped         rows by reason
     truncated       examples that were longer than the window; lost_eos: those of them whose last token (end of text,
                     end of turn) would have been learned and was cut off
-    special_in_text rows of template `magicoder` whose own text has a special token in it, say `</s>`: it is taken as such,
-                    as in the original, so that a model may learn to stop there
+    special_in_text rows of template `magicoder` whose own text has a special token in it, say `</s>`: it is taken as
+                    such, as in the original, so that a model may learn to stop there
     trained_tokens  tokens that are learned, over all examples, once each
     lengths         examples by length: (up to so many tokens, how many), only bars that are not empty
     """

@@ -131,6 +131,57 @@ class _Encoding:
             lost_eos=self._lost_eos,
             special_in_text=self._special,
         )
+
+    def examples(self, conversations: Iterable[Conversation]) -> Iterator[Example]:
+        self._progress.expect(None, "rows")
+        rows = iter(conversations)
+        while chunk := list(islice(rows, _CHUNK_ROWS)):
+            self._rows += len(chunk)
+            kept = [ended for conversation in chunk if (ended := self._usable(conversation))]
+            for row in self._encoded(kept):
+                example = self._cut(row)
+                if example is not None:
+                    yield example
+            self._progress.tick(len(chunk))
+
+    def _usable(self, conversation: Conversation) -> Conversation | None:
+        """Return a conversation up to its last response, None if it is dropped."""
+        messages = conversation.messages
+        answers = [i for i, message in enumerate(messages) if message.role == "assistant"]
+        if not answers:
+            self._dropped["no_response"] += 1
+            return None
+        learned = answers if self._settings.train_on == "all" else answers[-1:]
+        if not self._keep_all and not all(messages[i].content.strip() for i in learned):
+            self._dropped["empty_response"] += 1
+            return None
+        return Conversation(conversation.id, messages[: answers[-1] + 1])
+
+    def _encoded(self, rows: Sequence[Conversation]) -> Iterator[_Row]:
+        if not rows:
+            return iter(())
+        if self._template:
+            return self._chats(rows, self._template)
+        segments = [rendering.magicoder(row.messages, self._settings.train_on) for row in rows]
+        apart = self._settings.boundary == "separate"
+        return self._framed(rows, self._tokens.apart(segments) if apart else self._tokens.joined(segments))
+
+    def _framed(
+        self, rows: Sequence[Conversation], encodings: Iterable[tuple[list[int], list[tuple[int, int]]]]
+    ) -> Iterator[_Row]:
+        """Put the beginning and the end of text around, where the tokenizer has them. The end is learned."""
+        begin, end = self._tokens.begin, self._tokens.end
+        for row, (ids, spans) in zip(rows, encodings, strict=True):
+            shift = len(begin)
+            self._special += not self._tokens.special.isdisjoint(ids)
+            moved = [(start + shift, stop + shift) for start, stop in spans]
+            yield _Row(row.id, [*begin, *ids, end], [*moved, (shift + len(ids), shift + len(ids) + 1)])
+
+    def _chats(self, rows: Sequence[Conversation], template: rendering.ChatTemplate) -> Iterator[_Row]:
+        if template.marks_answers:
+            encodings: Iterable[tuple[list[int], list[tuple[int, int]]]] = (
+                (ids, _runs(mask)) for ids, mask in zip(*template.marked(rows), strict=True)
+            )
         else:
             encodings = self._tokens.joined([template.segments(row, self._settings.train_on) for row in rows])
         for row, (ids, found) in zip(rows, encodings, strict=True):
