@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -158,6 +159,23 @@ def test_a_kill_between_two_renames_loses_nothing(tmp_path: Path) -> None:
     assert found.facts == {"take": 1}
     save(kept, 2)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["step-00000002"]
+
+
+def test_what_a_kill_left_half_written_is_removed_by_the_next(tmp_path: Path) -> None:
+    kept = Checkpoints(tmp_path, keep=2)
+    (tmp_path / "step-00000003.partial").mkdir()
+    (tmp_path / "step-00000003.partial" / "model.safetensors").write_bytes(b"half")
+    save(kept, 4)
+    assert [p.name for p in tmp_path.iterdir()] == ["step-00000004"]
+
+
+def test_a_machine_that_does_not_see_the_disk_says_so(tmp_path: Path) -> None:
+    kept = Checkpoints(tmp_path, keep=2)
+    save(kept, 1)
+    found = kept.latest(ALONE)
+    assert found is not None
+    with pytest.raises(StoreError, match=r"process 3 cannot read .* need one disk"):
+        replace(found, folder=tmp_path / "elsewhere").load(World(rank=3, size=4))
 
 
 def test_another_version_s_checkpoint_is_refused_by_name(tmp_path: Path) -> None:

@@ -61,10 +61,20 @@ class Checkpoint:
     files: tuple[Written, ...]
 
     def load(self, world: World) -> Contents:
-        """Open it; tensors are whole ones, on the CPU, for `parallel.load` and `Optimizer.load`."""
-        groups: dict[str, Mapping[str, torch.Tensor]] = {
-            f.name: Lazy(self.folder / f"{f.name}.safetensors") for f in self.files
-        }
+        """Open it; tensors are whole ones, on the CPU, for `parallel.load` and `Optimizer.load`.
+
+        Raises:
+            StoreError: process 0 found it, but this one, on another machine, cannot see it.
+        """
+        try:
+            groups: dict[str, Mapping[str, torch.Tensor]] = {
+                f.name: Lazy(self.folder / f"{f.name}.safetensors") for f in self.files
+            }
+        except OSError as e:
+            raise StoreError(
+                f"process {world.rank} cannot read {self.folder} ({e.strerror or e}), which process 0 can: all "
+                "machines of a run need one disk; give a shared folder with --out"
+            ) from e
         states = groups.pop(RANDOM)
         mine = f"{world.rank}."
         random = {n.removeprefix(mine): states[n].clone() for n in states if n.startswith(mine)}
@@ -146,15 +156,15 @@ class Checkpoints:
         write_atomic(partial / _ABOUT, orjson.dumps(described, option=orjson.OPT_INDENT_2))
         sync_tree(partial)
         swap(partial, place)
-        # Only now: until here, the checkpoints before this one were all there was. One that a run before this one wrote
-        # at a later step belongs to another course of things.
-        others = [p for p in self.places() if p != place]
-        for path in [p for p in others if _step(p) > _step(place)] + [p for p in others if _step(p) < _step(place)][
-            : 1 - self.keep or None
-        ]:
+        # Only now: until here, the checkpoints before this one were all there was. One at a later step was written before
+        # the run went back, and belongs to another course.
+        later = [p for p in self.places() if _step(p) > _step(place)]
+        earlier = [p for p in self.places() if _step(p) < _step(place)]
+        for path in later + earlier[: max(0, len(earlier) - self.keep + 1)]:
             _remove(path)
-        for path in [*self.folder.glob(f"step-*{_GONE}"), *self.folder.glob(f"step-*{_OLD}")]:
-            shutil.rmtree(path)
+        for left in (_GONE, _OLD, _PARTIAL):
+            for path in self.folder.glob(f"step-*{left}"):
+                shutil.rmtree(path)
 
 
 def random_state(device: torch.device) -> dict[str, torch.Tensor]:

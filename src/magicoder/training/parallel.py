@@ -14,7 +14,7 @@ import torch
 import torch.distributed as dist
 from torch.distributed.tensor import DTensor, distribute_tensor
 
-from magicoder.errors import MagicoderError, RecipeError
+from magicoder.errors import Interrupted, RecipeError
 from magicoder.training.settings import Machine
 
 BUCKET_BYTES: Final = 128 << 20
@@ -135,7 +135,7 @@ def start(machine: Machine) -> Iterator[World]:
     dist.init_process_group(backend, rank=rank, world_size=size, timeout=_PATIENCE)
     try:
         yield World(rank, size, device)
-    except MagicoderError:  # every process knows of it; after any other error they may wait for each other
+    except Interrupted:  # all stop; after any other error the others may wait, and leaving would wait for them
         dist.destroy_process_group()
         raise
     dist.destroy_process_group()
