@@ -156,8 +156,8 @@ class Checkpoints:
         write_atomic(partial / _ABOUT, orjson.dumps(described, option=orjson.OPT_INDENT_2))
         sync_tree(partial)
         swap(partial, place)
-        # Only now: until here, the checkpoints before this one were all there was. One at a later step was written before
-        # the run went back, and belongs to another course.
+        # Only now: until here, the checkpoints before this one were all there was. One at a later step was written
+        # before the run went back, and belongs to another course.
         later = [p for p in self.places() if _step(p) > _step(place)]
         earlier = [p for p in self.places() if _step(p) < _step(place)]
         for path in later + earlier[: max(0, len(earlier) - self.keep + 1)]:
