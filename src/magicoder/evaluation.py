@@ -241,8 +241,9 @@ def suite_of(name: str, data: str) -> Any:
         raise RecipeError(f"{name} cannot be scored; these can: {', '.join(scorable)}")
     if not part:
         return plugin().suite(data)
-    parts = tuple(part.split(","))
-    return (plugin.narrowed(parts) if hasattr(plugin, "narrowed") else plugin(languages=parts)).suite(data)
+    if not hasattr(plugin, "narrowed"):
+        raise RecipeError(f"{wanted} has no parts; name it without {part!r}")
+    return plugin.narrowed(tuple(part.split(","))).suite(data)
 
 
 def _by_task(suite: Suite, answers: Iterable[Answer]) -> tuple[dict[str, list[Answer]], list[str]]:

@@ -197,6 +197,15 @@ def test_a_profile_changes_verdicts_and_takes_completions_as_they_are(tmp_path: 
 def test_benchmarks_go_by_the_names_that_people_use(shared_data: Path) -> None:
     assert suite_of("HumanEval+", str(shared_data)).name == "humaneval_plus"
     assert len(suite_of("mbpp", str(shared_data)).tasks) == 500
+    assert suite_of("multipl_e:humaneval-js", str(shared_data)).name == "multipl_e-humaneval-js"
+    assert {task.language for task in suite_of("humaneval_x:rust", str(shared_data)).tasks} == {"rust"}
+    for name, says in (
+        ("multipl_e:cobol", "no part 'cobol'"),
+        ("humaneval_x:js,go", "no part"),
+        ("mbpp:x", "no parts"),
+    ):
+        with pytest.raises(RecipeError, match=says):
+            suite_of(name, str(shared_data))
     with pytest.raises(RecipeError, match=r"gsm8k cannot be scored; these can: .*humaneval_plus"):
         suite_of("gsm8k", str(shared_data))
     with pytest.raises(RecipeError, match="did you mean"):

@@ -11,10 +11,11 @@ docs/evaluation-languages.md.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from magicoder.benchmarks import _files, _prose
 from magicoder.benchmarks._humaneval_x import HumanEvalXSuite, Problem
+from magicoder.errors import RecipeError
 from magicoder.records import Task
 from magicoder.text.extraction import entry_point_of
 
@@ -24,13 +25,29 @@ LANGUAGES = {"cpp": "cpp", "go": "go", "java": "java", "js": "javascript", "pyth
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HumanEvalX:
-    """`humaneval_x/humaneval_<language>.jsonl[.gz]`, six files."""
+    """`humaneval_x/humaneval_<language>.jsonl[.gz]`, six files.
+
+    only         scores one language alone; "" for all
+    """
 
     name: ClassVar[str] = "humaneval_x"
     version: ClassVar[str] = "1.0"
     license: ClassVar[str] = "Apache-2.0"
     paper: ClassVar[str] = "2303.17568"
     size: ClassVar[int] = 984
+
+    only: str = ""
+
+    @classmethod
+    def narrowed(cls, parts: tuple[str, ...]) -> Self:
+        """Return the part that a user names behind a colon: a language (`js` or `javascript`).
+
+        Raises:
+            RecipeError: there is no such part, or several are named.
+        """
+        if len(parts) != 1 or parts[0] not in (*LANGUAGES, *LANGUAGES.values()):
+            raise RecipeError(f"humaneval_x has no part {','.join(parts)!r}; name one of {', '.join(LANGUAGES)}")
+        return cls(only=parts[0])
 
     def tasks(self, data: str) -> Iterator[Task]:
         """Yield the tasks of all language files at hand (`CPP/0` …).
@@ -57,7 +74,7 @@ class HumanEvalX:
         Raises:
             BenchmarkError: files are missing or malformed, or nothing is left; says which.
         """
-        folder = _files.root(data) / "humaneval_x"
+        folder, only = _files.root(data) / "humaneval_x", only or self.only
         problems: dict[str, Problem] = {}
         for abbreviation, language in LANGUAGES.items():
             if only not in ("", abbreviation, language):

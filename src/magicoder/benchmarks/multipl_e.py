@@ -15,11 +15,11 @@ done about them, stand in docs/evaluation-languages.md.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Final, Self
 
 from magicoder.benchmarks import _files, _prose
 from magicoder.benchmarks._multipl_e import MultiPlESuite, Problem
-from magicoder.errors import BenchmarkError
+from magicoder.errors import BenchmarkError, RecipeError
 from magicoder.records import Task
 from magicoder.text.extraction import entry_point_of
 
@@ -44,11 +44,15 @@ LANGUAGES = {
     "ts": "typescript",
 }
 """The benchmark's abbreviations and our names."""
+_ORIGINS: Final = ("humaneval", "mbpp")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MultiPlE:
-    """`multiple/{humaneval,mbpp}-<language>.jsonl[.gz]`; with `hub`, nuprl/MultiPL-E where a file is absent."""
+    """`multiple/{humaneval,mbpp}-<language>.jsonl[.gz]`; with `hub`, nuprl/MultiPL-E where a file is absent.
+
+    only         scores a language, an origin (`mbpp`) or a split (`humaneval-java`) alone; "" for all
+    """
 
     name: ClassVar[str] = "multipl_e"
     version: ClassVar[str] = "reworded"
@@ -56,7 +60,22 @@ class MultiPlE:
     paper: ClassVar[str] = "2208.08227"
     size: ClassVar[int] = 9851
 
+    only: str = ""
     hub: bool = False
+
+    @classmethod
+    def narrowed(cls, parts: tuple[str, ...]) -> Self:
+        """Return the part that a user names behind a colon: a language (`java`, `js`), an origin, or a split.
+
+        Raises:
+            RecipeError: there is no such part, or several are named.
+        """
+        splits = [f"{origin}-{abbreviation}" for origin in _ORIGINS for abbreviation in LANGUAGES]
+        known = (*_ORIGINS, *LANGUAGES, *LANGUAGES.values(), *splits)
+        if len(parts) != 1 or parts[0] not in known:
+            some = ", ".join((*_ORIGINS, *LANGUAGES, "humaneval-java", "…"))
+            raise RecipeError(f"multipl_e has no part {','.join(parts)!r}; name one of {some}")
+        return cls(only=parts[0])
 
     def tasks(self, data: str) -> Iterator[Task]:
         """Yield the tasks of all language files at hand, `humaneval-cpp/HumanEval_0_has_close_elements` first.
@@ -81,9 +100,9 @@ class MultiPlE:
         Raises:
             BenchmarkError: files are missing or malformed, or nothing is left; says which.
         """
-        folder = _files.root(data) / "multiple"
+        folder, only = _files.root(data) / "multiple", only or self.only
         problems: dict[str, Problem] = {}
-        for origin in ("humaneval", "mbpp"):
+        for origin in _ORIGINS:
             for abbreviation, language in LANGUAGES.items():
                 split = f"{origin}-{abbreviation}"
                 if only not in ("", origin, abbreviation, language, split):
