@@ -209,10 +209,9 @@ def train(training: Training, folder: Path, watch: Watch, stop: Callable[[], boo
 
     _quiet()
     with parallel.start(training.machine) as world, locked(folder) if world.is_main else nullcontext():
-        if world.is_main:  # the others find the tokens made
-            prepare(training, folder, watch)
+        first = prepare(training, folder, watch) if world.is_main else None
         world.barrier()
-        prepared = prepare(training, folder, watch)
+        prepared = first or prepare(training, folder, watch)  # the others find the tokens made
         aside = {one.stage.name: one.split(training)[1] for one in prepared}
         for one in prepared:
             if not one.is_done:

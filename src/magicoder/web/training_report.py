@@ -9,22 +9,12 @@ from markupsafe import Markup
 
 from magicoder.web.curves import Curve, chart
 
-_STAGE_HEADER: Final = (
-    "stage",
-    "examples",
-    "cut",
-    "steps",
-    "tokens",
-    "of them trained",
-    "last loss",
-    "held out before",
-    "after",
-)
+_STAGE_HEADER: Final = ("stage", "examples", "cut", "steps", "tokens", "of them trained", "last loss")
 _SCORE_HEADER: Final = ("model", "benchmark", "score", "% (95 % interval)")
 HELD_OUT: Final = "held_out_loss/"
 """Beginning of the names of figures: the loss on what the stage whose name follows holds out."""
 _WINDOW: Final = 20
-"""Steps over which the loss is averaged for the smooth curve."""
+"""Steps over which the loss is averaged for the curve, at most."""
 
 
 def render(
@@ -83,7 +73,7 @@ def _charts(figures: Mapping[str, Sequence[Mapping[str, float]]], first: Mapping
         if (points := _points(figures, first, HELD_OUT + stage))
     ]
     return [
-        chart(f"Loss (mean of {_WINDOW} steps)", "step", "loss", [*curves("loss", smooth=True), *held_out]),
+        chart("Loss (running mean)", "step", "loss", [*curves("loss", smooth=True), *held_out]),
         chart("Learning rate", "step", "learning rate", curves("learning_rate")),
         chart("Speed", "step", "tokens/s", curves("tokens_per_s")),
     ]
