@@ -39,6 +39,25 @@ def test_the_default_profile_is_ours(suite: Suite) -> None:
     assert suite.version
 
 
+def test_profiles_are_made_of_faults_that_are_profiles_too(suite: Suite) -> None:
+    assert suite.faults("strict") == {}
+    for profile in suite.profiles[1:]:
+        assert suite.faults(profile)
+        for name, said in suite.faults(profile).items():
+            assert suite.faults(f"strict+{name}") == {name: said}
+    for wrong in ("no-such-profile", "strict+no-such-fault"):
+        with pytest.raises(RecipeError):
+            suite.faults(wrong)
+
+
+def test_known_exceptions_are_tasks_with_a_canonical_solution_and_a_reason(suite: Suite) -> None:
+    tasks = {task.id: task for task in suite.tasks}
+    for profile in suite.profiles:
+        for task, why in suite.exceptions(profile, lambda _: "").items():
+            assert why
+            assert suite.reference(tasks[task])
+
+
 def test_models_are_asked_in_styles_that_exist(suite: Suite) -> None:
     task = suite.tasks[0]
     asked = 0
