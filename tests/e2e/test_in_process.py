@@ -6,7 +6,10 @@ Needs the environment that `make test-server` makes.
 import json
 import os
 import shutil
+import signal
+import sqlite3
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -292,3 +295,105 @@ def test_the_command_line_takes_a_folder_and_explains_what_is_wrong_with_it(
     assert no_gpu.returncode == 4
     assert "pip install 'magicoder[vllm]'" in no_gpu.stderr
     assert all("Traceback" not in done.stderr for done in (no_template, broken, unknown, no_gpu))
+
+
+# Evaluated.
+
+
+def scored(folder: Path) -> tuple[bytes, Any, Any]:
+    """What was said, and what came of it."""
+    found = json.loads((folder / "results.json").read_bytes())
+    decided = {
+        k: found["generation"][k] for k in ("style", "decoding", "truncated", "prompt_tokens", "completion_tokens")
+    }
+    return (folder / "answers.jsonl").read_bytes(), found["tasks"], decided
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("style", ["chat", "magicoder", "completion"])
+def test_in_process_and_behind_a_server_a_model_scores_the_same(
+    run: Run,
+    model: Path,
+    server: tuple[str, str],  # noqa: F811
+    few_tasks: Path,
+    tmp_path: Path,
+    style: str,
+) -> None:
+    url, served = server
+    command = ("evaluate", "humaneval", "--style", style, "--max-tokens", "24", "--data", few_tasks, "--workers", "1")
+    behind = run(*command, "--model", served, "--base-url", url, "--concurrency", "4", "--out", "behind")
+    assert behind.returncode == 0, behind.stderr
+    more = ("--check-batch-invariance", "5") if style == "magicoder" else ()
+    here = run(*command, "--model", model, "--batch-size", "8", "--out", "here", *more)
+    assert here.returncode == 0, here.stderr
+    assert scored(tmp_path / "behind") == scored(tmp_path / "here")
+    assert "80 answers of" in here.stdout
+    generation = json.loads((tmp_path / "here" / "results.json").read_bytes())["generation"]
+    assert generation["settings"]["transformers"]["batch_size"] == 8
+    assert "torch" in generation["fingerprints"][0]
+    assert str(model.parent) not in json.dumps(generation)
+    if more:
+        assert generation["asked_alone"] == {"tasks": [f"HumanEval/{n}" for n in (0, 16, 32, 48, 64)], "differ": []}
+
+
+@pytest.mark.timeout(600)
+def test_a_killed_evaluation_in_process_goes_on_to_the_same_answers(
+    environment_with_torch: Path,  # noqa: F811
+    run: Run,
+    model: Path,
+    home: Path,
+    few_tasks: Path,
+    tmp_path: Path,
+) -> None:
+    command = ["evaluate", "humaneval", "--model", model, "--style", "completion", "--max-tokens", "48"]
+    command += ["--data", few_tasks, "--only-answers", "--batch-size", "4", "--out", "out"]
+    executable = environment_with_torch / "bin" / "magicoder"
+    env = environment(home) | {"HF_HUB_OFFLINE": "1"}
+    process = subprocess.Popen([executable, *map(str, command)], cwd=tmp_path, env=env, stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 120
+    while answered(home / "magicoder" / "journal.sqlite") < 12 and process.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    before = answered(home / "magicoder" / "journal.sqlite")
+    assert 12 <= before < 80
+    resumed = run(*command)
+    assert resumed.returncode == 0, resumed.stderr
+    assert f"{80 - before} asked, {before} reused" in resumed.stderr
+    whole = run(*command[:-1], "whole", "--journal", "other.sqlite")
+    assert whole.returncode == 0, whole.stderr
+    names = ("answers.jsonl", "samples.jsonl")
+    assert [(tmp_path / "out" / n).read_bytes() for n in names] == [
+        (tmp_path / "whole" / n).read_bytes() for n in names
+    ]
+
+
+def answered(journal: Path) -> int:
+    """How many answers are durable in a journal that another process is writing."""
+    if not journal.exists():
+        return 0
+    connection = sqlite3.connect(f"file:{journal}?mode=ro", uri=True)
+    try:
+        return int(connection.execute("SELECT COUNT(*) FROM answers").fetchone()[0])
+    except sqlite3.OperationalError:  # its table is not there yet
+        return 0
+    finally:
+        connection.close()
+
+
+def test_a_base_model_is_asked_by_raw_text_and_not_in_a_chat(
+    run: Run, model: Path, few_tasks: Path, tmp_path: Path
+) -> None:
+    base = shutil.copytree(model, tmp_path / "base")
+    (base / "chat_template.jinja").unlink()
+    command = ("evaluate", "humaneval", "--model", "./base", "--max-tokens", "4", "--data", few_tasks)
+    chat = run(*command, "--only-answers", "--out", "chat")
+    assert chat.returncode == 4
+    assert "no chat template" in chat.stderr
+    assert "--style completion" in chat.stderr
+    assert "Traceback" not in chat.stderr
+    raw = run(*command, "--only-answers", "--out", "raw", "--style", "completion")
+    assert raw.returncode == 0, raw.stderr
+    assert len((tmp_path / "raw" / "answers.jsonl").read_bytes().splitlines()) == 80
