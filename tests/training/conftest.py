@@ -20,41 +20,35 @@ TEXT = (
 )
 
 
-@pytest.fixture
-def tiny() -> Callable[..., Any]:
-    """`tiny(family, attention="eager", dtype=None, **config)`: a model of two layers with weights from a fixed seed."""
-    torch = pytest.importorskip("torch")
-    transformers = pytest.importorskip("transformers")
-    torch.set_num_threads(1)
+def make_tiny(family: str, attention: str = "eager", dtype: Any = None, **config: Any) -> Any:
+    """Return a model of two layers with weights from a fixed seed; `config` overrides its settings."""
+    import torch
+    import transformers
 
-    def make(family: str, attention: str = "eager", dtype: Any = None, **config: Any) -> Any:
-        settings: dict[str, Any] = {
-            "vocab_size": VOCABULARY,
-            "hidden_size": 32,
-            "intermediate_size": 64,
-            "num_hidden_layers": 2,
-            "num_attention_heads": 4,
-            "num_key_value_heads": 2,
-            "max_position_embeddings": 512,
-            "bos_token_id": 0,
-            "eos_token_id": 1,
-            "pad_token_id": 1,
-            **({"head_dim": 8} if family == "qwen3" else {}),
-            **config,
-        }
-        shape = transformers.AutoConfig.for_model(family, **settings)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(1)
-            model = transformers.AutoModelForCausalLM.from_config(shape, attn_implementation=attention)
-        return model.to(dtype or torch.float32)
-
-    return make
+    settings: dict[str, Any] = {
+        "vocab_size": VOCABULARY,
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 512,
+        "bos_token_id": 0,
+        "eos_token_id": 1,
+        "pad_token_id": 1,
+        **({"head_dim": 8} if family == "qwen3" else {}),
+        **config,
+    }
+    shape = transformers.AutoConfig.for_model(family, **settings)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        model = transformers.AutoModelForCausalLM.from_config(shape, attn_implementation=attention)
+    return model.to(dtype or torch.float32)
 
 
-@pytest.fixture(scope="session")
-def tokenizer() -> Any:
-    """A byte-level BPE with `<s>` (id 0) and `</s>` (id 1) and no padding token, as transformers wraps one."""
-    transformers = pytest.importorskip("transformers")
+def make_tokenizer() -> Any:
+    """Return a byte-level BPE with `<s>` (id 0) and `</s>` (id 1) and no padding token, as transformers wraps one."""
+    import transformers
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
     core = Tokenizer(models.BPE())
@@ -70,6 +64,22 @@ def tokenizer() -> Any:
         ),
     )
     return transformers.PreTrainedTokenizerFast(tokenizer_object=core, bos_token="<s>", eos_token="</s>")
+
+
+@pytest.fixture
+def tiny() -> Callable[..., Any]:
+    """`make_tiny`, where torch and transformers are installed."""
+    torch = pytest.importorskip("torch")
+    pytest.importorskip("transformers")
+    torch.set_num_threads(1)
+    return make_tiny
+
+
+@pytest.fixture(scope="session")
+def tokenizer() -> Any:
+    """`make_tokenizer`, where transformers is installed."""
+    pytest.importorskip("transformers")
+    return make_tokenizer()
 
 
 @dataclass(frozen=True)

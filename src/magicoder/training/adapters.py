@@ -6,9 +6,11 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+import orjson
 import torch
 
 from magicoder.errors import RecipeError
+from magicoder.store import write_atomic
 from magicoder.training.settings import Adapter
 
 _PREFIX: Final = "base_model.model."
@@ -78,6 +80,12 @@ def four_bits(device: Any) -> Any:
 def save(model: Any, weights: Mapping[str, Any], folder: Path) -> None:
     """Write the adapters alone, as peft loads them: `weights` by the names of the model's parameters."""
     model.save_pretrained(folder, state_dict=dict(weights), save_embedding_layers=False)
+    (folder / "README.md").unlink(missing_ok=True)  # an empty form; the run has a card
+    path = folder / "adapter_config.json"
+    config = orjson.loads(path.read_bytes())
+    if isinstance(config["target_modules"], list):  # a set in peft: equal adapters shall be equal files
+        config["target_modules"].sort()
+    write_atomic(path, orjson.dumps(config, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS))
 
 
 def own(
