@@ -1,15 +1,16 @@
 """The command that trains: options and texts, no logic."""
 
 import os
+import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from magicoder.errors import RecipeError
+from magicoder.errors import MagicoderError, RecipeError
 from magicoder.machine import as_text, stop_on_signals
 
 if TYPE_CHECKING:
@@ -29,6 +30,14 @@ _PARENT = "MAGICODER_PARENT"
 @click.option("--gpu", metavar="NAME", help="With --plan: on which GPU, e.g. h200, h100, a100-40. Default: this one.")
 @click.option("--gpus", type=click.IntRange(min=1), metavar="N", help="With --plan: on how many.")
 @click.option("--usd-per-hour", type=click.FloatRange(min=0), metavar="USD", help="With --plan: what a GPU costs.")
+@click.option(
+    "--evaluate",
+    "benchmarks",
+    multiple=True,
+    metavar="BENCHMARK",
+    help="Afterwards score the base and each stage's model, e.g. humaneval+. May be repeated.",
+)
+@click.option("--benchmark-data", envvar="MAGICODER_DATA", metavar="DIR", help="Folder with the benchmarks' files.")
 @click.option("--processes", type=click.IntRange(min=1), metavar="N", help="On this machine. Default: one a GPU.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), help="Default: the recipe's.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
@@ -43,6 +52,8 @@ def train(
     gpu: str | None,
     gpus: int | None,
     usd_per_hour: float | None,
+    benchmarks: tuple[str, ...],
+    benchmark_data: str | None,
     processes: int | None,
     device: str | None,
     as_json: bool,
@@ -61,39 +72,65 @@ def train(
     """
     from magicoder import console
     from magicoder.recipe import read_training
-    from magicoder.training import launch
+    from magicoder.training import launch, run
 
+    if benchmarks and benchmark_data is None:
+        raise RecipeError("--evaluate needs the benchmarks' files; name their folder with --benchmark-data")
     training = _overruled(read_training(recipe), base=base, data=data, processes=processes, device=device)
     folder = out or Path("runs") / training.name
     watch = console.Watch(quiet=quiet or not _is_first())
     try:
         if only_plan:
-            from magicoder.training import estimate, run
+            from magicoder.training import estimate
 
             plan = estimate.estimate(training, run.prepare(training, folder, watch), gpu=gpu, gpus=gpus)
             click.echo(as_text(plan) if as_json else _plan_text(plan, usd_per_hour))
             return
         wanted = _processes(training)
         if wanted > 1 and not launch.is_member():
-            os.environ[_PARENT] = str(os.getpid())
-            launch.together(sys.argv[1:], wanted, folder / "logs")
-            return
-        _train(training, folder, watch, as_json=as_json)
+            launch.together(sys.argv[1:], wanted, folder / "logs", {_PARENT: str(os.getpid())})
+        facts = run.train(training, folder, watch, _stop())
     finally:
         watch.close()
-
-
-def _train(training: "Training", folder: Path, watch: Any, *, as_json: bool) -> None:
-    from magicoder.training import run
-
-    facts = run.train(training, folder, watch, _stop())
-    if not _is_first():
+    if not _is_first() or _PARENT in os.environ:  # the process that started this one goes on
         return
-    report = _report(training, folder, facts)
-    click.echo(as_text(facts) if as_json else _text(facts, folder, report))
+    scores = _scores(training, folder, facts, benchmarks, benchmark_data or "") if benchmarks else []
+    report = _report(training, folder, facts, scores)
+    click.echo(as_text({**facts, "scores": scores}) if as_json else _text(facts, folder, report, scores))
 
 
-def _report(training: "Training", folder: Path, facts: dict[str, Any]) -> Path:
+def _scores(
+    training: "Training", folder: Path, facts: dict[str, Any], benchmarks: Sequence[str], data: str
+) -> list[tuple[str, str, str, str]]:
+    """Score the base and each stage's model, each in a process of its own, which finds the memory free.
+
+    Raises:
+        MagicoderError: an evaluation failed; what it said stands above.
+    """
+    from magicoder import scores
+
+    asked = "magicoder" if training.examples.template == "magicoder" else "chat"
+    models = [] if training.base.random_weights else [("base", training.base.model, "completion")]
+    models += [(s["stage"], str((folder / "stages" / s["stage"] / "model").resolve()), asked) for s in facts["stages"]]
+    rows = []
+    for name, model, style in models:
+        out = folder / "scores" / name
+        what = model if Path(model).is_dir() else f"transformers:{model}"
+        command = [sys.executable, "-m", "magicoder", "evaluate", *benchmarks, "--model", what, "--style", style]
+        command += ["--data", data, "--out", str(out), "--name", name, "--device", training.machine.device]
+        if subprocess.run(command, check=False, stdout=subprocess.DEVNULL).returncode:  # noqa: S603 - our own command
+            raise MagicoderError(
+                f"the evaluation of {name} failed; training itself is done: run the same command again"
+            )
+        for path in sorted(out.rglob("results.json")):
+            result = scores.read(path)
+            rows += [(name, result.benchmark, s, scores.percent(result.pass_at(s)[1])) for s in result.scores]
+    return rows
+
+
+def _report(
+    training: "Training", folder: Path, facts: dict[str, Any], scores: Sequence[tuple[str, str, str, str]]
+) -> Path:
     """Write the page of the run and the cards of its models; return the page."""
     from magicoder.recipe import to_yaml
     from magicoder.store import write_atomic
@@ -110,10 +147,11 @@ def _report(training: "Training", folder: Path, facts: dict[str, Any]) -> Path:
             facts["stages"][:count],
             mode=training.mode,
             template=training.examples.template,
+            scores=[row[1:] for row in scores if row[0] == stage["stage"]],
         )
         write_atomic(folder / "stages" / stage["stage"] / "model" / "README.md", card.encode())
     write_atomic(folder / "training.yaml", to_yaml(training, private=True).encode())
-    page = render(training.name, to_yaml(training), facts["stages"], figures)
+    page = render(training.name, to_yaml(training), facts["stages"], figures, scores)
     write_atomic(folder / "report.html", page.encode())
     return folder / "report.html"
 
@@ -191,10 +229,13 @@ def _time(hours: float | None) -> str:
     return f"{hours:.1f} h" if hours >= 1 else f"{60 * hours:.1f} min"
 
 
-def _text(facts: dict[str, Any], folder: Path, report: Path) -> str:
+def _text(facts: dict[str, Any], folder: Path, report: Path, scores: Sequence[tuple[str, str, str, str]]) -> str:
     from magicoder import console
     from magicoder.text.model_card import losses_of
 
     rows = [(s["stage"], s["steps"], f"{s['tokens']:,}", *losses_of(s)) for s in facts["stages"]]
-    table = console.table(["stage", "steps", "tokens", "last loss", "held out before", "after"], rows)
-    return f"{table}\n\nModel    {facts['model']}\nReport   {report}\nFigures  {folder}/stages/*/metrics.jsonl"
+    parts = [console.table(["stage", "steps", "tokens", "last loss", "held out before", "after"], rows)]
+    if scores:
+        parts.append(console.table(["model", "benchmark", "score", "% (95 % interval)"], scores))
+    parts.append(f"Model    {facts['model']}\nReport   {report}\nFigures  {folder}/stages/*/metrics.jsonl")
+    return "\n\n".join(parts)

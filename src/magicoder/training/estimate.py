@@ -177,8 +177,8 @@ def _activation_bytes(training: Training, config: Any) -> float:
     layers = config.num_hidden_layers
     wide = 2.0 if training.precision.weights == "float32" else 1.0
     if training.machine.checkpointing:
-        return wide * (2 * config.hidden_size * layers + a_layer)
-    return wide * a_layer * layers
+        return float(wide * (2 * config.hidden_size * layers + a_layer))
+    return float(wide * a_layer * layers)
 
 
 def _inner(config: Any) -> int:

@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Final
@@ -30,8 +30,8 @@ def is_member() -> bool:
     return int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
-def together(arguments: Sequence[str], processes: int, logs: Path) -> None:
-    """Run `python -m magicoder ARGUMENTS` in `processes` processes, and wait for all.
+def together(arguments: Sequence[str], processes: int, logs: Path, environment: Mapping[str, str]) -> None:
+    """Run `python -m magicoder ARGUMENTS` in `processes` processes, and wait for all; `environment` is added to ours.
 
     The first keeps this terminal; what the others say goes to `logs`. A process that fails ends the others. SIGINT and
     SIGTERM are handed on once; the processes save and stop.
@@ -41,11 +41,19 @@ def together(arguments: Sequence[str], processes: int, logs: Path) -> None:
         MagicoderError: one failed; says which, and its last lines.
     """
     logs.mkdir(parents=True, exist_ok=True)
-    port = _free_port()
-    started = [_start(arguments, rank, processes, port, logs) for rank in range(processes)]
+    common = {
+        **os.environ,
+        **environment,
+        "WORLD_SIZE": str(processes),
+        "LOCAL_WORLD_SIZE": str(processes),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(_free_port()),
+    }
+    common.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
+    started = [_start(arguments, rank, common, logs) for rank in range(processes)]
     asked: list[int] = []
 
-    def hand_on(number: int, frame: FrameType | None) -> None:
+    def hand_on(number: int, _frame: FrameType | None) -> None:
         asked.append(number)
         for process in started:
             if process.poll() is None:
@@ -68,17 +76,8 @@ def together(arguments: Sequence[str], processes: int, logs: Path) -> None:
         raise MagicoderError(_told(failed, started[failed].returncode, logs))
 
 
-def _start(arguments: Sequence[str], rank: int, world: int, port: int, logs: Path) -> "subprocess.Popen[bytes]":
-    environment = {
-        **os.environ,
-        "RANK": str(rank),
-        "LOCAL_RANK": str(rank),
-        "WORLD_SIZE": str(world),
-        "LOCAL_WORLD_SIZE": str(world),
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
-    }
-    environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // world)))
+def _start(arguments: Sequence[str], rank: int, common: Mapping[str, str], logs: Path) -> "subprocess.Popen[bytes]":
+    environment = {**common, "RANK": str(rank), "LOCAL_RANK": str(rank)}
     command = [sys.executable, "-m", "magicoder", *arguments]
     if rank == 0:
         return subprocess.Popen(command, env=environment, start_new_session=True)  # noqa: S603 - our own command

@@ -228,7 +228,7 @@ class _Loop:
 
     def _bound(self) -> tensors.Bound:
         every = (micro for step in self.plan for micro in self._micro_batches(self.course.learned, step))
-        return tensors.bound(every, self.course.learned.lengths)
+        return tensors.bound(every, self.course.learned.lengths.tolist())
 
     # The held-out examples.
 
