@@ -5,9 +5,12 @@ the other, read where a digest differs. They are made by running the canonical s
 """
 
 import ast
+import base64
 import json
+import marshal
 import os
 import reprlib
+import sys
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -21,7 +24,7 @@ from magicoder.benchmarks import _mbpp_inputs, _plain_values
 from magicoder.errors import BenchmarkError
 from magicoder.protocols import NOT_IDENTITY
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 ENTRY_POINT: Final = "__ask__"
 
 _DIGEST: Final = 16
@@ -45,23 +48,34 @@ def _short(value: Any) -> str:
 
 
 @cache
-def _inside() -> str:
+def questions() -> str:
     """Return what stands behind a program, without its comments."""
     tree = ast.parse((files("magicoder.benchmarks") / "_differential_inside.py").read_text(encoding="utf-8"))
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.Module) and ast.get_docstring(node, clean=False):
             node.body = node.body[1:]
-    text = ast.unparse(tree)
+    return ast.unparse(tree)
+
+
+@cache
+def _behind() -> str:
+    """Return the same as a program can carry it, compiled for an interpreter like this one, and as text for others."""
+    text = questions()
+    # Version 2: the same bytes in every process, since they are part of what a verdict is found by in the cache.
+    code = marshal.dumps(compile(text, "<questions>", "exec", dont_inherit=True), 2)
+    packed = base64.b64encode(zlib.compress(code, 9)).decode()
     # A name space of its own: programs call their own functions `sum` or `list`.
     return (
-        f"\n\n__import__('builtins').exec({text!r}, "
+        "\n\n__import__('builtins').exec(__import__('marshal').loads(__import__('zlib').decompress("
+        f"__import__('binascii').a2b_base64('{packed}'))) "
+        f"if __import__('sys').hexversion == {sys.hexversion} else {text!r}, "
         "{'target': __import__('builtins').globals(), '__name__': 'questions'})\n"
     )
 
 
 def with_questions(code: str) -> str:
     """Return a program whose `ENTRY_POINT` a judge of this module can call."""
-    return f"{code}{_inside()}"
+    return f"{code}{_behind()}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -158,7 +158,7 @@ class EvalPlus:
 
     def _key(self, task: Task, python: str) -> str:
         parts: list[Any] = [_differential.FORMAT, python, self._tests[task.id].inputs, self.reference(task)]
-        return digest([*parts, _differential.with_questions("")])[:16]
+        return digest([*parts, _differential.questions()])[:16]
 
 
 def _hopeless(task: Task, code: str, score: str, faults: Mapping[str, str]) -> Program | None:

@@ -326,7 +326,7 @@ class Cell:
 
 
 _CHECK = """
-import cmath, _json, _heapq, _bisect, _struct, array, zlib, unittest, doctest, xml.etree.ElementTree
+import cmath, _json, _heapq, _bisect, _struct, array, zlib, colorsys, xml.dom
 import os
 open("probe", "w").close()
 os.remove("probe")

@@ -36,7 +36,7 @@ from magicoder.sandboxes._zygote_processes import Processes, tasks_of
 WARM: Final = (
     *("abc", "bisect", "collections", "contextlib", "copy", "dataclasses", "datetime", "decimal", "enum", "fractions"),
     *("functools", "hashlib", "heapq", "io", "itertools", "json", "math", "operator", "random", "re", "statistics"),
-    *("string", "time", "typing"),
+    *("shutil", "string", "subprocess", "time", "typing"),
 )
 # World-readable parts of the system that programs need, for landlock where the root is the machine's own.
 _SYSTEM: Final = (
