@@ -210,6 +210,28 @@ def test_hardly_a_token_is_padding(layout: str, at_least: float) -> None:
         assert sum(useful for useful, _ in counted) / sum(computed for _, computed in counted) >= at_least
 
 
+def test_the_size_of_rows_is_chosen_for_the_steps() -> None:
+    lengths = realistic()
+    plan = batches.plan(len(lengths), 1, PAPER, "clean", 42)
+    for world in (1, 2, 8):
+        size = batches.row_tokens(plan, lengths, PAPER, world)
+        assert 1216 <= size <= PAPER.micro_batch_tokens
+
+        def share(tokens: int, world: int = world) -> float:
+            settings = replace(PAPER, micro_batch_tokens=tokens)
+            made = (batches.micro_batches(step, lengths, lengths, settings, "packed", "clean", world) for step in plan)
+            counted = [batches.fill(micro, lengths, "packed", row_tokens=tokens) for micro in made]
+            return sum(useful for useful, _ in counted) / sum(computed for _, computed in counted)
+
+        assert share(size) >= max(0.95, share(PAPER.micro_batch_tokens))
+
+
+def test_rows_are_never_chosen_shorter_than_the_longest_example() -> None:
+    plan = batches.plan(4, 1, Batches(examples=4), "clean", 42)
+    assert batches.row_tokens(plan, [900, 10, 10, 10], Batches(examples=4, micro_batch_tokens=1000)) >= 900
+    assert batches.row_tokens(plan, [9000, 10, 10, 10], Batches(examples=4, micro_batch_tokens=1000)) == 1000
+
+
 def test_rows_of_one_size_count_as_such() -> None:
     micro = ((MicroBatch(((0, 1),), 1.0), MicroBatch((), 0.0)),)
     assert batches.fill(micro, [10, 20], "packed") == (30, 64)

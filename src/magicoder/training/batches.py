@@ -12,10 +12,10 @@ from magicoder.errors import RecipeError
 from magicoder.training import order, packing
 from magicoder.training.settings import Batches
 
-PAPER_PROCESSES: Final = 2
-"""Processes of the original's runs: two GPUs (method of the paper, appendix)."""
 ROW_MULTIPLE: Final = 64
 """Packed rows are padded to a multiple of this many tokens."""
+_STEPS_TRIED: Final = 24
+_SIZES_TRIED: Final = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +87,7 @@ class Plan(Sequence[Step]):
         )
 
 
-def plan(
-    count: int, epochs: int, batches: Batches, mode: str, random_seed: int, *, world: int = PAPER_PROCESSES
-) -> Plan:
+def plan(count: int, epochs: int, batches: Batches, mode: str, random_seed: int, *, world: int | None = None) -> Plan:
     """Return the steps over `count` examples.
 
     `clean`: the epochs, each in an order of its own, follow each other in one stream, and a step is exactly
@@ -97,7 +95,8 @@ def plan(
     epoch, with all of them.
 
     `paper-exact`: what transformers 4.35 does with micro-batches of `batches.micro_batch_rows` on `world` processes
-    (docs/training-data.md). `world` is that of the run to reproduce; `micro_batches` spreads its steps over any number.
+    (docs/training-data.md), `batches.processes` where that is None: the run to reproduce. `micro_batches` spreads
+    its steps over any number of processes.
 
     Raises:
         RecipeError: there is nothing to train on, or the original cannot form steps of that many examples.
@@ -107,7 +106,7 @@ def plan(
             "no example is left to train on; see the report of the encoded data for why they were dropped"
         )
     if mode == "paper-exact":
-        return _original_plan(count, epochs, batches, random_seed, world)
+        return _original_plan(count, epochs, batches, random_seed, world or batches.processes)
     stream = np.concatenate([order.shuffled(count, epoch, random_seed) for epoch in range(epochs)])
     examples = min(count, batches.examples)
     steps = epochs * (count // examples)
@@ -211,6 +210,25 @@ def _laid_out(lengths: list[int], batches: Batches, layout: str, world: int) -> 
 def _cost(lengths: Sequence[int], row_set: Sequence[Sequence[int]]) -> int:
     """Return the tokens that a micro-batch computes, padding included."""
     return len(row_set) * max((sum(lengths[i] for i in row) for row in row_set), default=0)
+
+
+def row_tokens(plan: Plan, lengths: Any, batches: Batches, world: int = 1) -> int:
+    """Return the size of packed rows, at most `batches.micro_batch_tokens`, that costs least when all have one size.
+
+    Steps differ in tokens by a few percent, so that at any one size some need a row more than others, nearly empty. The
+    sizes tried are those from half to the whole; each is packed for some steps of the plan, which takes about a second.
+    Compiled models want rows of one size: give them this as `micro_batch_tokens`.
+    """
+    sizes = np.asarray(lengths)
+    longest, budget = int(sizes.max()), batches.micro_batch_tokens
+    tried = [sizes[list(plan[i].examples)].tolist() for i in range(0, len(plan), max(1, len(plan) // _STEPS_TRIED))]
+
+    def cost(capacity: int) -> int:
+        return sum(len(packing.packed(own, capacity, world)) for own in tried) * (capacity + packing.GROUP_TOKENS)
+
+    step = max(1, budget // (2 * _SIZES_TRIED) // ROW_MULTIPLE) * ROW_MULTIPLE
+    candidates = [size for size in range(budget, budget // 2 - 1, -step) if size >= longest]
+    return min(candidates, key=cost, default=budget)
 
 
 def fill(micro: Sequence[Sequence[MicroBatch]], lengths: Any, layout: str, *, row_tokens: int = 0) -> tuple[int, int]:
