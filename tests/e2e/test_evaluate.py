@@ -63,6 +63,29 @@ def test_verdicts_are_the_published_ones(magicoder: Command, shared_data: Path, 
     assert "0 only the first, 0 only the second of 12, p = 1: no difference" in compared.stdout
 
 
+def test_the_report_says_which_verdicts_depend_on_the_profile(
+    magicoder: Command, shared_data: Path, tmp_path: Path
+) -> None:
+    with gzip.open(shared_data / "benchmarks" / "humanevalplus" / "HumanEvalPlus.jsonl.gz", "rt") as lines:
+        rows = {row["task_id"]: row for row in map(json.loads, lines)}
+    wanted = [rows[f"HumanEval/{n}"] for n in (0, 32, 53)]
+    samples = ({"task_id": row["task_id"], "solution": row["prompt"] + row["canonical_solution"]} for row in wanted)
+    (tmp_path / "s.jsonl").write_text("".join(json.dumps(sample) + "\n" for sample in samples))
+    arguments = ("evaluate", "humaneval+", "--samples", "s.jsonl", "--data", str(shared_data), "--partial", "--quiet")
+    done = magicoder(*arguments, "--profile", "evalplus", "--profile", "evalplus-0.3.1", "--out", "out")
+    assert done.returncode == 0, done.stderr
+    assert "2 of 3 canonical solutions pass here; those that are known not to:" in done.stdout
+    assert "humaneval_plus: 1 of 3 verdicts depend on the profile\n  HumanEval/32 [0] base, plus: " in done.stdout
+    found = json.loads((tmp_path / "out" / "profiles.json").read_bytes())
+    assert [sample["why"] for sample in found["samples"]] == [{"evalplus-0.3.1": ["unrecorded"]}]
+    assert {p.name for p in (tmp_path / "out").iterdir()} >= {"strict", "evalplus", "evalplus-0.3.1", "report.html"}
+
+    told = magicoder("report", "canonical=out", "--out", "report")
+    assert told.returncode == 0, told.stderr
+    assert "| canonical (evalplus-0.3.1) | 66.7 (" in told.stdout
+    assert "ours: canonical (strict)" in (tmp_path / "report" / "report.md").read_text()
+
+
 def test_mistakes_are_named(magicoder: Command, shared_data: Path, tmp_path: Path) -> None:
     (tmp_path / "s.jsonl").write_text('{"task_id": "HumanEval/0", "solution": "x = 1"}\n')
     for arguments, says in (
