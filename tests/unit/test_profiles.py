@@ -163,15 +163,6 @@ def test_human_eval_counts_seconds_of_the_clock_and_takes_functions_away(
     assert found.found[1].verdicts["human-eval"].detail.startswith("TypeError")
 
 
-def test_a_completion_is_taken_as_it_is(runner: Runner, tmp_path: Path) -> None:
-    answer = "    return n + 1\n\nif True:\n    f = None\n"
-    guarded = "    return n + 1\n\nif __name__ == '__main__':\n    import sys\n    f(undefined)\n"
-    found = explained(humaneval(), [answer, guarded], "human-eval", runner, tmp_path, style="completion")
-    assert reasons(found, "human-eval") == {}  # neither cuts what runs anyway, and a guard runs nowhere
-    kept = "    return n + 1\nassert f(1) == 3\n"
-    assert explained(humaneval(), [kept], "human-eval", runner, tmp_path, style="completion").found == ()
-
-
 def test_bigcode_gives_mbpp_the_same_guard(runner: Runner, tmp_path: Path) -> None:
     suite = MbppSuite("mbpp", "test", [task(tests="assert f(1) == 2")], {})
     answer = "import subprocess\ndef f(n):\n    assert subprocess.Popen\n    return n + 1"
@@ -200,6 +191,17 @@ def test_multipl_e_times_out_what_waits_and_what_prints_200_kb(
         assert reasons(found, f"strict+{fault}") == {"T/0": (fault,)}
         assert found.found[0].verdicts[f"strict+{fault}"].outcome == outcome
         assert fault in suite.faults("multipl-e")
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="no Node here")
+def test_a_harness_takes_a_completion_as_it_is(runner: Runner, tmp_path: Path) -> None:
+    tests = "\nrequire('node:assert').equal(f(1), 2);"
+    made = task(language="javascript", tests=tests, prompt="// Add one.\nfunction f(n){\n")
+    suite = MultiPlESuite(problems={made.id: Problem(task=made, stop=("\nfunction ",))})
+    answer = "  return n + 1;\n}\nfunction g( {"
+    found = explained(suite, [answer], "multipl-e", runner, tmp_path, style="completion")
+    assert reasons(found, "multipl-e") == {"T/0": ("as-it-is",)}
+    assert found.found[0].verdicts["strict"].passed
 
 
 @pytest.mark.skipif(shutil.which("mcs") is None, reason="no C# compiler here")
