@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,9 +21,10 @@ from magicoder.disagreement import Disagreements
 from magicoder.errors import RecipeError
 from magicoder.evaluation import Evaluate, suite_of
 from magicoder.protocols import Runner, Suite
-from magicoder.records import Answer, Limits, Task
+from magicoder.records import Answer, Limits, Program, Task
 from magicoder.sandboxes.cells import Cells
 from magicoder.store import Silent
+from tests.fake_sandbox import FakeSandbox
 
 
 @pytest.fixture(scope="module")
@@ -325,6 +326,34 @@ def test_the_canonical_solution_of_humaneval_32_fails_in_the_last_release_alone(
     assert list(results[1].exceptions) == ["HumanEval/32"]
     found = disagreement.explain(suite, results, runner)
     assert reasons(found, "evalplus-0.3.1") == {"HumanEval/32": ("unrecorded",)}
+
+
+# what faults explain
+
+
+class Odd(HumanEvalSuite):
+    """A suite whose profile `both` passes by two faults together, and `moody` without any."""
+
+    profiles = ("strict", "both", "moody")  # type: ignore[assignment]
+
+    def __init__(self) -> None:
+        super().__init__("odd", "test", [task()])
+
+    def faults(self, profile: str) -> Mapping[str, str]:
+        known = {"first": "one of two", "second": "the other", "third": "changes nothing"}
+        return {name: known[name] for name in (known if profile == "both" else profile.split("+")[1:])}
+
+    def checks(self, task: Task, code: str, profile: str) -> tuple[tuple[str, Program], ...]:
+        passes = profile == "moody" or {"first", "second"} <= set(self.faults(profile))
+        return (("all", Program(language="python", files=(("", code),), tests=f"assert {passes}")),)
+
+
+@pytest.mark.parametrize(("profile", "why"), [("both", ("first", "second")), ("moody", ("changes",))])
+def test_faults_that_decide_together_are_named_together(profile: str, why: tuple[str, ...], tmp_path: Path) -> None:
+    with FakeSandbox().open() as runner:
+        found = explained(Odd(), ["x = 1"], profile, runner, tmp_path)
+    assert reasons(found, profile) == {"T/0": why}
+    assert all(name in found.reasons for name in why)
 
 
 # reports
