@@ -104,13 +104,13 @@ class Answering:
         if self.style not in ASKED:
             raise RecipeError(f"there is no prompt style {self.style!r}; there are: {', '.join(ASKED)}")
 
-    def decoding(self, suite: Suite) -> Decoding:
-        """Return how answers to a suite's tasks are drawn.
+    def decoding(self, benchmark: str) -> Decoding:
+        """Return how answers to a benchmark's tasks are drawn.
 
         Raises:
             RecipeError: several answers to a task, all of them greedy.
         """
-        usual = PAPER.get(suite.tasks[0].benchmark, Decoding()) if self.paper else Decoding()
+        usual = PAPER.get(benchmark, Decoding()) if self.paper else Decoding()
         given = {name: getattr(self, name) for name in ("samples", "temperature", "top_p", "max_tokens")}
         chosen = replace(usual, **{name: value for name, value in given.items() if value is not None})
         if chosen.samples > 1 and chosen.temperature <= 0:
@@ -126,7 +126,7 @@ class Answering:
         Raises:
             RecipeError: the benchmark has no such style.
         """
-        asked, decoding = suite.prompt(task, self.style), self.decoding(suite)
+        asked, decoding = suite.prompt(task, self.style), self.decoding(task.benchmark)
         messages, raw = asked.messages, False
         if self.style == "completion" or (self.style == "magicoder" and self.template == "paper"):
             text = messages[-1].content if self.style == "completion" else templates.prompt(messages)
@@ -156,12 +156,14 @@ class Answering:
             Interrupted: the desk's `stop()` became true; what was in flight has been waited for and kept.
         """
         for suite in suites:
+            if not suite.tasks:
+                raise RecipeError(f"{suite.name}: there are no such tasks; name another part of the benchmark")
             self.prompt(suite, suite.tasks[0])
         places = [
-            (at, task, sample)
+            (at, number, sample)
             for at, suite in enumerate(suites)
-            for task in range(len(suite.tasks))
-            for sample in range(self.decoding(suite).samples)
+            for number, task in enumerate(suite.tasks)
+            for sample in range(self.decoding(task.benchmark).samples)
         ]
         progress.expect(len(places), "answers")
         found = self._asked(suites, places, desk, progress, tell)
@@ -183,12 +185,13 @@ class Answering:
         together = self._asked(suites, some, replace(desk, ask=False), progress)
         singly = self._asked(suites, some, replace(desk, teacher=alone(desk.teacher), repetition=1), progress)
         compared: list[tuple[list[str], list[str]]] = [([], []) for _ in suites]
-        for at, task, sample in some:
-            one, other = together[at, task, sample], singly[at, task, sample]
+        for place in some:
+            one, other = together[place], singly[place]
             if isinstance(one, Completion) and isinstance(other, Completion):
-                tried, differ = compared[at]
-                tried.append(suites[at].tasks[task].id)
-                differ += [suites[at].tasks[task].id] if one.texts != other.texts else []
+                tried, differ = compared[place[0]]
+                name = suites[place[0]].tasks[place[1]].id
+                tried.append(name)
+                differ += [name] if one.texts != other.texts else []
         return compared
 
     def _asked(
@@ -201,6 +204,7 @@ class Answering:
     ) -> dict[Place, Completion | Failure]:
         """Return what came for each place."""
         found: dict[Place, Completion | Failure] = {}
+        tasks = [list(suite.tasks) for suite in suites]
         incoming = iter(places)
         asked = 0
         with ExitStack() as stack:
@@ -211,7 +215,7 @@ class Answering:
                     if place is None:
                         break
                     at, task, sample = place
-                    asker.ask(self.prompt(suites[at], suites[at].tasks[task], sample), place)
+                    asker.ask(self.prompt(suites[at], tasks[at][task], sample), place)
                     asked += 1
                 came = asker.send() or asker.collect()
                 found.update(came)
@@ -226,9 +230,8 @@ class Answering:
         unanswered: dict[str, str] = {}
         lost: dict[str, Failure] = {}
         completions: list[Completion] = []
-        decoding = self.decoding(suite)
         for index, task in enumerate(suite.tasks):
-            for sample in range(decoding.samples):
+            for sample in range(self.decoding(task.benchmark).samples):
                 came = found[at, index, sample]
                 if isinstance(came, Completion):
                     prompt = self.prompt(suite, task, sample)
@@ -252,7 +255,6 @@ class Answering:
         )
 
     def _record(self, suite: Suite, desk: Desk, completions: Sequence[Completion]) -> dict[str, Any]:
-        decoding = self.decoding(suite)
         prompt = self.prompt(suite, suite.tasks[0])
         return {
             "model": published(desk.teacher.model),
@@ -261,7 +263,7 @@ class Answering:
             "style": self.style,
             "template": self.template if self.style == "magicoder" else "",
             "decoding": {
-                "samples": decoding.samples,
+                "samples": self.decoding(suite.tasks[0].benchmark).samples,
                 "temperature": prompt.temperature,
                 "top_p": prompt.top_p,
                 "max_tokens": prompt.max_tokens,
@@ -298,8 +300,8 @@ def alone(llm: LLM) -> LLM:
     """
     names = {f.name for f in fields(llm)}  # type: ignore[arg-type]  # a component is a dataclass
     which = next((name for name in ("batch_size", "concurrency") if name in names), None)
-    if which is None or getattr(llm, which) == 1:
-        raise RecipeError(f"{llm.model} is not asked several prompts at once, so there is nothing to compare")
+    if which is None or getattr(llm, which) == 1 or getattr(llm, "is_batch", False):
+        raise RecipeError(f"{llm.model} is not asked in batches that can be undone, so there is nothing to compare")
     changes: dict[str, Any] = {which: 1}
     if "continuous_batching" in names:
         changes["continuous_batching"] = False

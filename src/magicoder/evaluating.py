@@ -172,6 +172,7 @@ class _Work:
     def answered(self) -> "Iterator[tuple[Suite, Sequence[Answer], dict[str, Any]]]":
         """Yield each benchmark with the answers to it and what made them: a model that is asked, or the files."""
         from magicoder import interview, scores
+        from magicoder.answering import write_answers
         from magicoder.evaluation import suite_of
 
         if not self.flags["model"]:
@@ -185,19 +186,25 @@ class _Work:
         found = interview.answers(suites, self.flags, out=self.out, partial=partial, watch=self.watch)
         for suite, one in zip(suites, found, strict=True):
             if self.out is not None:
-                interview.write(suite, one, self.settings.extracted, self.place(self.out, suite))
+                write_answers(one.answers, self.place(self.out, suite) / "answers.jsonl")
             yield suite, one.answers, one.record
 
     def place(self, out: Path, suite: "Suite") -> Path:
-        """Return the folder of a benchmark's files."""
-        return out if len(self.benchmarks) == 1 else out / suite.name
+        """Return the folder of a benchmark's files, which is there then."""
+        folder = out if len(self.benchmarks) == 1 else out / suite.name
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
 
 
 def _only_answers(work: _Work, *, as_json: bool) -> str:
     from magicoder import interview
+    from magicoder.answering import write_programs
     from magicoder.machine import as_text
 
     found = list(work.answered())
+    for suite, answers, _ in found:
+        place = work.place(work.out or Path(), suite) / "samples.jsonl"
+        write_programs(suite, answers, work.settings.extracted, place)
     if as_json:
         return as_text([{"benchmark": suite.name, "generation": record} for suite, _, record in found])
     lines = (f"{suite.name}: {line}" for suite, _, record in found for line in interview.text(record))

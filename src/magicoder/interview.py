@@ -1,12 +1,12 @@
 """A model is asked on the command line: from flags to answers, and what a person is told of them."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, Final
 
-from magicoder.answering import Answered, Answering, write_answers, write_programs
+from magicoder.answering import Answered, Answering
 from magicoder.asking import Desk
 from magicoder.budget import Budget
 from magicoder.console import Watch, say
@@ -15,7 +15,6 @@ from magicoder.invocation import model_of
 from magicoder.journal import Journal
 from magicoder.machine import home, stopping
 from magicoder.protocols import LLM, Suite
-from magicoder.records import Answer, Extracted, Task
 
 _SETTINGS: Final = ("base_url", "api_key_env", "device", "dtype", "batch_size", "concurrency")
 _NAMED: Final = 10
@@ -90,6 +89,8 @@ def model(flags: Mapping[str, Any]) -> tuple[LLM, str]:
     settings = {name: flags[name] for name in _SETTINGS}
     llm = model_of(flags["model"], settings)
     revision: str = flags["revision"] or ""
+    if revision and getattr(llm, "is_batch", False):
+        raise RecipeError("--revision is not for openai_batch: what is under way is known by the model's name alone")
     if revision and "revision" in {f.name for f in fields(llm)}:  # type: ignore[arg-type]  # a dataclass
         return model_of(flags["model"], settings | {"revision": revision}), ""
     return llm, revision
@@ -110,15 +111,6 @@ def _refuse(answered: Sequence[Answered], *, partial: bool) -> None:
     if all(one.is_over_budget for one in answered if one.lost):
         raise OverBudget(f"tasks for which the budget left no room: {len(lost):,}; give a larger --budget, {way}")
     raise TeacherError(f"tasks without an answer: {len(lost):,} ({shown}); run the same command again, {way}")
-
-
-def write(
-    suite: Suite, answered: Answered, extracted: Callable[[Suite, Task, Answer], Extracted], folder: Path
-) -> None:
-    """Write what the model said as `answers.jsonl`, and the programs in it as EvalPlus' `samples.jsonl`."""
-    folder.mkdir(parents=True, exist_ok=True)
-    write_answers(answered.answers, folder / "answers.jsonl")
-    write_programs(suite, answered.answers, extracted, folder / "samples.jsonl")
 
 
 def text(record: Mapping[str, Any]) -> list[str]:

@@ -21,6 +21,8 @@ from tests.e2e.conftest import environment
 from tests.e2e.test_real_server import MAKE_MODEL, environment_with_torch, server  # noqa: F401 - fixtures
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
+ALONE = {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+"""No network; and one thread, since on a busy machine those of torch mostly wait for each other."""
 
 ASK = """
 import json, sys
@@ -126,7 +128,7 @@ def run(environment_with_torch: Path, home: Path, tmp_path: Path) -> Run:  # noq
     assert command.exists(), "magicoder is not installed in that environment; run `make test-server`"
 
     def call(*arguments: object, env: dict[str, str] | None = None) -> "subprocess.CompletedProcess[str]":
-        everything = environment(home) | {"HF_HUB_OFFLINE": "1"} | (env or {})
+        everything = environment(home) | ALONE | (env or {})
         return subprocess.run(
             [command, *map(str, arguments)],
             capture_output=True,
@@ -141,7 +143,7 @@ def run(environment_with_torch: Path, home: Path, tmp_path: Path) -> Run:  # noq
 
 
 def offline(folder: Path) -> dict[str, str]:
-    return {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(folder / "hf")}
+    return {**os.environ, **ALONE, "HF_HOME": str(folder / "hf")}
 
 
 def texts(answers: list[dict[str, Any]]) -> list[Any]:
@@ -348,7 +350,7 @@ def test_a_killed_evaluation_in_process_goes_on_to_the_same_answers(
     command = ["evaluate", "humaneval", "--model", model, "--style", "completion", "--max-tokens", "48"]
     command += ["--data", few_tasks, "--only-answers", "--batch-size", "4", "--out", "out"]
     executable = environment_with_torch / "bin" / "magicoder"
-    env = environment(home) | {"HF_HUB_OFFLINE": "1"}
+    env = environment(home) | ALONE
     process = subprocess.Popen([executable, *map(str, command)], cwd=tmp_path, env=env, stderr=subprocess.PIPE)
     deadline = time.monotonic() + 120
     while answered(home / "magicoder" / "journal.sqlite") < 12 and process.poll() is None:

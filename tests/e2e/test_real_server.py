@@ -61,7 +61,7 @@ def server(environment_with_torch: Path, tmp_path_factory: pytest.TempPathFactor
     """The base URL and the model's name."""
     folder = tmp_path_factory.mktemp("model")
     model = folder / "tiny"
-    offline = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(folder / "hf")}
+    offline = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "HF_HOME": str(folder / "hf")}
     python = environment_with_torch / "bin" / "python"
     subprocess.run([python, "-c", MAKE_MODEL, model], check=True, capture_output=True, env=offline)
     with socket.socket() as s:

@@ -14,6 +14,7 @@ from magicoder.asking import Desk
 from magicoder.errors import Interrupted, RecipeError, TeacherError
 from magicoder.journal import Journal
 from magicoder.llms.mock import Mock
+from magicoder.llms.openai_batch import OpenAIBatch
 from magicoder.llms.openai_chat import OpenAIChat
 from magicoder.llms.replay import Replay
 from magicoder.llms.transformers import Transformers
@@ -30,13 +31,12 @@ class Questions(Sums):
     """Tasks that are asked in all styles, with a stop sequence."""
 
     name: str = "questions"
-    benchmark: str = "questions"
     count: int = 20
     tasks: Sequence[Task] = ()
 
     def __post_init__(self) -> None:
         self.tasks = tuple(
-            Task(id=f"{self.name}/{n}", benchmark=self.benchmark, language="python", prompt=f"# {self.name} {n}\n")
+            Task(id=f"{self.name}/{n}", benchmark=self.name, language="python", prompt=f"# {self.name} {n}\n")
             for n in range(self.count)
         )
 
@@ -173,14 +173,13 @@ def test_greedy_answers_have_no_seed_and_sampled_ones_each_their_own() -> None:
 
 
 def test_the_paper_s_decoding_counts_where_nothing_else_is_said() -> None:
-    science = Questions(benchmark="ds1000")
-    usual = Answering().decoding(science)
+    usual = Answering().decoding("ds1000")
     assert (usual.samples, usual.temperature) == (1, 0.0)
     paper = Answering(paper=True)
-    published = paper.decoding(science)
+    published = paper.decoding("ds1000")
     assert (published.samples, published.temperature, published.top_p, published.max_tokens) == (40, 0.2, 0.5, 1024)
-    assert paper.decoding(Questions()) == usual, "greedily"
-    assert replace(paper, samples=3).decoding(science) == replace(published, samples=3)
+    assert paper.decoding("humaneval") == usual, "greedily"
+    assert replace(paper, samples=3).decoding("ds1000") == replace(published, samples=3)
 
 
 def test_more_samples_ask_only_for_those_that_are_new(ask: Ask) -> None:
@@ -222,6 +221,8 @@ def test_a_style_that_a_benchmark_lacks_is_told_before_anything_is_asked(ask: As
     student = Student()
     with pytest.raises(RecipeError, match="raw has no style chat"):
         ask(student, Questions(), Questions(name="raw"))
+    with pytest.raises(RecipeError, match="questions: there are no such tasks"):
+        ask(student, Questions(count=0))
     assert not student.asked
     with pytest.raises(RecipeError, match="there is no prompt style 'solution'"):
         Answering(style="solution")
@@ -282,7 +283,7 @@ def test_each_kind_of_model_can_be_asked_one_prompt_at_a_time(tmp_path: Path) ->
     assert (one.batch_size, one.continuous_batching) == (1, False)
     for llm in (VLLM(model="owner/name"), OpenAIChat(model="m"), Mock()):
         assert getattr(alone(llm), "concurrency") == 1  # noqa: B009 - of each its own class
-    for llm in (Transformers(model="owner/name", batch_size=1), Replay(path="recorded.jsonl")):
+    for llm in (Transformers(model="owner/name", batch_size=1), Replay(path="recorded.jsonl"), OpenAIBatch(model="m")):
         with pytest.raises(RecipeError, match="nothing to compare"):
             alone(llm)
 

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from magicoder import interview
 from magicoder.answering import Answered
 from magicoder.cli import main
-from magicoder.errors import OverBudget, TeacherError
+from magicoder.errors import OverBudget, RecipeError, TeacherError
 from magicoder.llms.openai_chat import OpenAIChat
 from magicoder.llms.transformers import Transformers
 from magicoder.records import Answer, Failure
@@ -75,6 +75,8 @@ def test_a_revision_belongs_to_a_model_of_the_hub_or_tells_an_endpoint_s_version
     llm, version = interview.model({**FLAGS, "revision": "step 100"})
     assert (llm, version) == (OpenAIChat(model="m"), "step 100")
     assert interview.model(FLAGS) == (OpenAIChat(model="m"), "")
+    with pytest.raises(RecipeError, match="--revision is not for openai_batch"):
+        interview.model({**FLAGS, "model": "openai_batch:m", "revision": "step 100"})
 
 
 ANSWER = Answer(task_id="T/0", text="", style="chat")
