@@ -161,11 +161,14 @@ def padded(  # noqa: PLR0917 - transformers' signature
     _note(others, module)
     if sliding_window and sliding_window < query.shape[2]:
         raise RecipeError(f"A window of {sliding_window} tokens needs a mask here. Set batches.layout to packed.")
-    shared = query.shape[1] != key.shape[1]
     if not query.is_cuda and query.dtype == torch.bfloat16:
         return _written_out(query, key, value, query.shape[-1] ** -0.5 if scaling is None else scaling, dropout), None
+    groups = query.shape[1] // key.shape[1]
+    if groups > 1 and query.is_cuda and query.dtype == torch.float32:  # the fast kernel for float32 cannot share heads
+        key, value = (tensor.repeat_interleave(groups, dim=1) for tensor in (key, value))
+        groups = 1
     result = functional.scaled_dot_product_attention(
-        query, key, value, dropout_p=dropout, scale=scaling, is_causal=True, **({"enable_gqa": True} if shared else {})
+        query, key, value, dropout_p=dropout, scale=scaling, is_causal=True, enable_gqa=groups > 1
     )
     return result.transpose(1, 2).contiguous(), None
 
@@ -205,6 +208,8 @@ def _by_kernel(rows: Sequence[Any], cuts: Any, longest: int, scale: float, windo
     from torch.nn.attention.varlen import varlen_attn
 
     query, key, value = rows
+    if torch.compiler.is_compiling():  # so that the layout of the results is known beforehand; the copies are fused
+        query, key, value = (tensor.contiguous() for tensor in rows)
     heads, shared = query.shape[1], key.shape[1]
     options: dict[str, Any] = {}
     if heads != shared:
@@ -282,6 +287,8 @@ def _kernel(device: Any, dtype: Any, config: Any) -> None:
         raise _Unfit(f"torch {torch.__version__} has no variable-length attention (2.11 or later has)") from None
     if "window_size" not in inspect.signature(varlen_attn).parameters:
         raise _Unfit(f"the variable-length attention of torch {torch.__version__} is too old (2.11 or later)")
+    if torch.cuda.is_available() and torch.cuda.get_device_capability(device) < (8, 0):
+        raise _Unfit("variable-length attention needs an Ampere GPU (A100, RTX 30) or a later one")
     if dtype not in (torch.bfloat16, torch.float16):
         raise _Unfit(f"variable-length attention computes in 16 bits and the weights are {dtype}".replace("torch.", ""))
     width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
