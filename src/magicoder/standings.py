@@ -57,7 +57,12 @@ def leaderboard(results: Sequence[Titled]) -> Table:
             cells.setdefault(name, {})[result.benchmark, score] = _pass_at_1(result, score)
     head = [f"{benchmark} {score}" if score != "all" else benchmark for benchmark, score in columns]
     rows = [(name, *(found.get(column, "") for column in columns)) for name, found in cells.items()]
-    return Table(title="Leaderboard", head=("model", *head), rows=tuple(rows), note="pass@1 in %, 95 % intervals")
+    return Table(
+        title="Leaderboard",
+        head=("model", *head),
+        rows=tuple(rows),
+        note="pass@1 in %, with 95 % intervals over tasks.",
+    )
 
 
 def summary(results: Sequence[Titled]) -> Table:
@@ -71,7 +76,12 @@ def summary(results: Sequence[Titled]) -> Table:
                 metric, value, stderr = f"pass@{k}", f"{found.estimate:.4f}", f"{error:.4f}"
                 rows.append((label, result.version, _filter(score), "0", metric, "↑", value, "±", stderr))
     head = ("Tasks", "Version", "Filter", "n-shot", "Metric", "", "Value", "", "Stderr")
-    return Table(title="Summary", head=head, rows=tuple(rows), note="n-shot is 0 unless answers were made otherwise")
+    return Table(
+        title="Summary",
+        head=head,
+        rows=tuple(rows),
+        note="No examples are given; answers made elsewhere may have seen some.",
+    )
 
 
 def failures(results: Sequence[Titled]) -> Table:
@@ -85,7 +95,7 @@ def failures(results: Sequence[Titled]) -> Table:
     rows = [(f"`{kind}`", *(str(found.get(kind, 0)) for found in counts)) for kind in kinds]
     rows.append(("answers", *(str(len(result.attempts)) for _, result, _ in columns)))
     head = [f"{name}: {result.benchmark} {score}" for name, result, score in columns]
-    note = "an outcome, or the type of an exception; failing an earlier check counts as that check's failure"
+    note = "An outcome, or the type of an exception; failing an earlier check counts as that check's failure."
     return Table(title="Failures", head=("kind", *head), rows=tuple(rows), note=note)
 
 
