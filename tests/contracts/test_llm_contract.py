@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from magicoder import plugins
+from magicoder.errors import RecipeError
 from magicoder.fingerprint import digest
 from magicoder.protocols import Session
 from magicoder.records import Completion, Failure, Message, Prompt
@@ -148,6 +149,19 @@ def test_a_body_is_canonical_and_tells_prompts_apart(llm: Any) -> None:
     assert bodies == [replace(llm).body(prompt) for prompt in PROMPTS]
     assert len(set(bodies)) == len(PROMPTS)
     assert json.loads(bodies[0])["messages"] == [{"role": "user", "content": "question 0"}]
+
+
+@every_llm
+def test_raw_text_and_a_begun_answer_are_other_requests(name: str, llm: Any) -> None:
+    begun = replace(PROMPTS[0], messages=(*PROMPTS[0].messages, Message(role="assistant", content="Sure")))
+    bodies = {llm.body(PROMPTS[0]), llm.body(begun)}
+    assert len(bodies) == 2
+    raw = replace(PROMPTS[0], raw=True)
+    if name == "openai_batch":  # unless its requests go to the completions
+        with pytest.raises(RecipeError, match="takes no raw text"):
+            llm.body(raw)
+    else:
+        assert llm.body(raw) not in bodies
 
 
 @every_llm
