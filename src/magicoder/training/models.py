@@ -10,7 +10,7 @@ import torch
 from safetensors import SafetensorError
 
 from magicoder.errors import RecipeError
-from magicoder.training import adapters, loss
+from magicoder.training import adapters, eight_bits, loss
 from magicoder.training.saving import quiet, save
 from magicoder.training.settings import Adapter, Base, Machine, Precision
 
@@ -106,7 +106,7 @@ def load(
     """
     device = torch.device(device)
     if precision.fp8:
-        _refuse_fp8(device)
+        _refuse_fp8(device, machine)
     config = configuration(base)
     _check_vocabulary(config, base, tokenizer)
     try:
@@ -117,6 +117,7 @@ def load(
             if machine is not None and machine.checkpointing:
                 _recompute(model)
             model.train()
+            model.magicoder_eight_bits = precision.fp8
             if adapter is not None:
                 model = adapters.attach(model, adapter)
     except torch.OutOfMemoryError as reason:
@@ -131,8 +132,10 @@ def compile_layers(model: Any, layout: str, **options: Any) -> None:
     """Compile every layer for itself (torch.compile); equal layers share the result.
 
     A packed stage has one shape (`tensors.bound`), so shapes are compiled in; padded rows differ in theirs. Call it
-    after `attention.install`.
+    after `attention.install`, whose proof needs more than the 8 bits that `precision.fp8` leaves from here on.
     """
+    if getattr(loss.core(model), "magicoder_eight_bits", False):
+        eight_bits.apply(layers(model))
     for layer in layers(model):
         layer.compile(dynamic=layout != "packed", **options)
 
@@ -149,12 +152,13 @@ def _recompute(model: Any) -> None:
     (enable or model.gradient_checkpointing_enable)({"use_reentrant": False})
 
 
-def _refuse_fp8(device: Any) -> None:
+def _refuse_fp8(device: Any, machine: Machine | None) -> None:
     if device.type != "cuda" or torch.cuda.get_device_capability(device) < (8, 9):
         raise RecipeError(
             f"precision.fp8: {device.type} has no products in 8 bits (NVIDIA L4, H100 and later have). Set it to false."
         )
-    raise RecipeError("precision.fp8: not built yet. Set it to false.")
+    if machine is None or not machine.compile:
+        raise RecipeError("precision.fp8 is slower than bfloat16 where layers are not compiled. Set machine.compile.")
 
 
 def _check_vocabulary(config: Any, base: Base, tokenizer: Any) -> None:
