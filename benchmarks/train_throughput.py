@@ -4,8 +4,9 @@
 
 On a GPU: CodeLlama-7B's shape with random weights, the paper's lengths, everything in under ten minutes; needs torch,
 transformers, accelerate and peft, and nothing else. Without a GPU the same at toy size (lengths and micro-batches an
-eighth, CPU seconds of one thread; under a minute), as a test of the script. Every way of training runs in a process of its own, one after the other, and its figures are written down at
-once: what was measured is not lost when time runs out. What the figures mean: docs/training-measurements.md.
+eighth, CPU seconds of one thread; under a minute), as a test of the script. On a GPU every way of training runs in a
+process of its own, one after the other, and its figures are written down at once: what was measured is not lost when
+time runs out. What the figures mean: docs/training-measurements.md.
 
 `tokens/s` are tokens of examples, without padding, of a whole step of 512 with its update; `response` those that are
 trained. MFU is the share of the matrix-product rate that was measured in the same call, and of the data sheet's.

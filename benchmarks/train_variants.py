@@ -7,6 +7,8 @@ padding included, and each step adds an update.
 
 import contextlib
 import dataclasses
+import importlib.abc
+import importlib.machinery
 import importlib.util
 import json
 import os
@@ -19,6 +21,7 @@ import types
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 
@@ -746,21 +749,35 @@ VARIANTS: dict[str, tuple[str, Callable[[Bench], dict[str, Any]]]] = {
 }
 
 
+class _Absent(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Finds stand-ins for packages that are not here, with whatever is looked for in them."""
+
+    def __init__(self, names: set[str]) -> None:
+        self.names = names
+
+    def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> Any:
+        del path, target
+        here = fullname.partition(".")[0] in self.names
+        return importlib.machinery.ModuleSpec(fullname, self, is_package=True) if here else None
+
+    def create_module(self, spec: Any) -> Any:
+        return mock.MagicMock(__name__=spec.name, __spec__=spec)
+
+    def exec_module(self, module: Any) -> None:
+        if module.__name__ == "orjson":
+            module.JSONDecodeError = json.JSONDecodeError
+            module.OPT_SORT_KEYS = module.OPT_INDENT_2 = module.OPT_APPEND_NEWLINE = 0
+            module.loads = json.loads
+            module.dumps = lambda value, *_, **__: json.dumps(value).encode()
+
+
 def stand_in() -> None:
-    """Put small stand-ins in the place of packages that our modules import and these measurements never call.
+    """Put stand-ins in the place of packages that our modules import and these measurements hardly call.
 
     So a machine with nothing but torch, transformers, accelerate and peft can run them.
     """
-    for name in ("orjson", "pyarrow", "yaml", "click"):
-        if importlib.util.find_spec(name) is None:
-            module = types.ModuleType(name)
-            sys.modules[name] = module
-    if not hasattr(sys.modules.get("orjson", object()), "JSONDecodeError") and "orjson" in sys.modules:
-        found: Any = sys.modules["orjson"]
-        found.OPT_INDENT_2 = found.OPT_SORT_KEYS = found.OPT_APPEND_NEWLINE = 0
-        found.JSONDecodeError = json.JSONDecodeError
-        found.loads = json.loads
-        found.dumps = lambda value, *_, **__: json.dumps(value).encode()
+    wanted = ("orjson", "pyarrow", "yaml", "click", "aiohttp", "tree_sitter")
+    sys.meta_path.append(_Absent({name for name in wanted if importlib.util.find_spec(name) is None}))
 
 
 @contextlib.contextmanager
