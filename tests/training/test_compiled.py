@@ -78,3 +78,19 @@ def test_every_layer_shares_what_was_compiled(tiny, many) -> None:
         step(model, many, PACKS[0], bound)
         graphs.append(torch._dynamo.utils.counters["stats"]["unique_graphs"])
     assert graphs[0] == graphs[1] > 0
+
+
+def test_padded_layers_are_compiled_for_any_shape(tiny, many) -> None:
+    plain, model = tiny("llama").train(), tiny("llama").train()
+    for one in (plain, model):
+        attention.install(one, "sorted")
+    models.compile_layers(model, "sorted", backend="aot_eager")
+    shapes = [((0,), (1,), (2,)), ((3,), (4,)), ((5,), (6,), (7,), (8,)), ((0,), (2,), (3,), (9,), (10,))]
+    graphs = []
+    for rows in shapes:
+        for one in (plain, model):
+            batch = tensors.collate(MicroBatch(rows, 1.0), many, layout="sorted", pad_id=1, device="cpu")
+            loss.loss(one, batch).backward()
+        graphs.append(torch._dynamo.utils.counters["stats"]["unique_graphs"])
+    assert graphs[0] == graphs[-1] > 0
+    assert (gradients(model) - gradients(plain)).norm() <= 1e-5 * gradients(plain).norm()

@@ -7,8 +7,9 @@ import pytest
 torch: Any = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
-from magicoder.training import attention, eight_bits, loss, models, tensors  # noqa: E402
+from magicoder.training import adapters, attention, eight_bits, loss, models, tensors  # noqa: E402
 from magicoder.training.batches import MicroBatch  # noqa: E402
+from magicoder.training.settings import Adapter  # noqa: E402
 
 
 def relative(found: Any, expected: Any) -> float:
@@ -43,6 +44,15 @@ def test_what_has_odd_sizes_is_left_alone() -> None:
     layer = parts[1]
     rows = torch.randn(5, 16)
     assert torch.equal(layer(rows), torch.nn.functional.linear(rows, layer.weight, layer.bias))
+
+
+def test_adapters_keep_their_bits_beside_weights_that_lose_theirs(tiny) -> None:
+    pytest.importorskip("peft")
+    model = adapters.attach(tiny("llama", dtype=torch.bfloat16), Adapter(rank=16))
+    eight_bits.apply(models.layers(model))
+    kinds = {name: type(m) for name, m in model.named_modules() if isinstance(m, torch.nn.Linear)}
+    assert {kind for name, kind in kinds.items() if "lora_" in name} == {torch.nn.Linear}
+    assert {kind for name, kind in kinds.items() if name.endswith("base_layer")} == {eight_bits.Linear}
 
 
 def test_zeros_stay_zeros() -> None:

@@ -13,17 +13,21 @@ FORWARD: Final = torch.float8_e4m3fn
 BACKWARD: Final = torch.float8_e5m2
 _MULTIPLE: Final = 16
 """The devices take sizes that are multiples of this."""
+_FINE: Final = ("gate", "router")
+"""Small layers that choose among experts; a choice does not stand rounding."""
 
 
 def apply(layers: Iterable[Any]) -> int:
     """Let the linear layers inside `layers` compute in 8 bits from now on; return how many do.
 
-    Those with odd sizes and what is more than a linear layer are left alone. Names and weights do not change.
+    Those with odd sizes, adapters, routers of experts, and what is more than a linear layer are left alone. Names and
+    weights do not change.
     """
     changed = 0
     for layer in layers:
-        for module in layer.modules():
-            plain = type(module) is torch.nn.Linear
+        for name, module in layer.named_modules():
+            fine = "lora_" in name or name.rsplit(".", 1)[-1] in _FINE
+            plain = type(module) is torch.nn.Linear and not fine
             if plain and not any(size % _MULTIPLE for size in module.weight.shape):
                 module.__class__ = Linear
                 changed += 1
