@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Final
 
+from magicoder.benchmarks import _straight
+
 _NAME: Final = "<tests>"
 
 
@@ -37,6 +39,9 @@ class Asserts:
         Raises:
             AssertionError: one failed; its text is the assert's, if it has none of its own.
         """
+        ahead = getattr(call, "ahead", None)
+        if ahead is not None:
+            ahead(_straight.calls(self.tests, self.function, self.check))
         space: dict[str, Any] = {"__name__": "tests"}
         exec(compile(self.setup, "<setup>", "exec"), space)  # noqa: S102 - the benchmark's own code
         space[self.function] = call

@@ -4,7 +4,7 @@ import contextlib
 import socket
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
 
@@ -32,6 +32,7 @@ class Conversation:
         self._left_s = wire.wall_s(request.limits)
         self._near, far = socket.socketpair()
         self._report: Report | None = None
+        self._come = bytearray()
         try:
             self._jail = cell._give(request, talk=far.fileno())
         except BaseException:
@@ -62,12 +63,25 @@ class Conversation:
             Ended: the program ended, or was ended at a limit; before the first call too (it did not get so far).
             SandboxError: the cell itself broke.
         """
+        return self._exchange(struct.pack("=I", len(args)) + args)
+
+    def hand_in(self, calls: Sequence[bytes]) -> None:
+        """Hand in the arguments of several calls, whose answers `take` returns in this order. At most 64 KB."""
+        with contextlib.suppress(OSError):  # it has ended, as `take` will find
+            self._near.sendall(b"".join(struct.pack("=I", len(args)) + args for args in calls))
+
+    def take(self) -> bytes:
+        """Return the next answer to what was handed in. `call`'s errors."""
+        return self._exchange(b"")
+
+    def _exchange(self, message: bytes) -> bytes:
         if self._report is not None:
             raise Ended(self._report)
         begun = time.monotonic()
         try:
-            self._near.settimeout(max(0.001, self._left_s))
-            self._near.sendall(struct.pack("=I", len(args)) + args)
+            if message:
+                self._near.settimeout(max(0.001, self._left_s))
+                self._near.sendall(message)
             (size,) = struct.unpack("=I", self._receive(4, begun))
             if size > wire.REPLY_LIMIT_MB << 20:
                 self._end("output", 0.0)
@@ -87,17 +101,21 @@ class Conversation:
         raise Ended(self.report)
 
     def _receive(self, size: int, begun: float) -> bytes:
-        parts = bytearray()
+        """Return so many bytes; what has come behind them is kept for the next time."""
+        parts = self._come
         while len(parts) < size:
             left = self._left_s - (time.monotonic() - begun)
             if left <= 0:  # one that answers a byte at a time would never wait long
                 raise TimeoutError
             self._near.settimeout(left)
-            got = self._near.recv(min(size - len(parts), 1 << 20))
+            got = self._near.recv(min(max(size - len(parts), 1 << 16), 1 << 20))
             if not got:
                 raise EOFError
             parts += got
-        return bytes(parts)
+        with memoryview(parts) as view:
+            taken = bytes(view[:size])
+        del parts[:size]
+        return taken
 
     def _end(self, why: str, patience_s: float) -> None:
         """Get the report; stop the program first if it does not end by itself in time."""

@@ -387,17 +387,30 @@ def _converse(space: dict[str, Any], entry_point: str, talk: int, answer: Callab
     function = space[entry_point]
     line = socket.socket(fileno=talk)
     receive, send, unpack, pack = line.recv, line.sendall, struct.unpack, struct.pack
+    come = b""  # several calls may have been handed in at once
     while True:
-        head = receive(4, socket.MSG_WAITALL)
-        if len(head) < 4:
-            return
-        (size,) = unpack("=I", head)
-        data = receive(size, socket.MSG_WAITALL) if size else b""
-        while len(data) < size:
-            data += receive(size - len(data), socket.MSG_WAITALL)
+        while len(come) < 4:
+            got = receive(65536)
+            if not got:
+                return
+            come += got
+        (size,) = unpack("=I", come[:4])
+        data, come = come[4 : 4 + size], come[4 + size :]
+        if len(data) < size:
+            parts = [data]
+            size -= len(data)
+            while size:
+                parts.append(receive(size, socket.MSG_WAITALL))
+                if not parts[-1]:
+                    return
+                size -= len(parts[-1])
+            data = b"".join(parts)
         reply = answer(function, data)
-        send(pack("=I", len(reply)))
-        send(reply)
+        if len(reply) < 65536:
+            send(pack("=I", len(reply)) + reply)
+        else:
+            send(pack("=I", len(reply)))
+            send(reply)
 
 
 def _finish(code: int) -> None:
