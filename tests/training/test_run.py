@@ -14,6 +14,8 @@ from tests.training import runs
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
+from safetensors.torch import load_file  # noqa: E402 - after torch was looked for
+
 pytestmark = pytest.mark.filterwarnings("default")  # of libraries, which are not ours to mend
 
 
@@ -206,6 +208,19 @@ def test_adapters_are_trained_saved_and_merged(tmp_path: Path, model: Path, data
     merged = transformers.AutoModelForCausalLM.from_pretrained(place)
     assert not any("lora" in name for name, _ in merged.named_parameters())
     assert peft.PeftConfig.from_pretrained(place / "adapter").r == 4
+
+
+def test_the_mean_of_the_last_checkpoints_is_a_model_of_its_own(tmp_path: Path, model: Path, data: Path) -> None:
+    import transformers
+
+    out = other(tmp_path, model, data, checkpoints={"every_steps": 3, "average": 3})
+    found = transformers.AutoModelForCausalLM.from_pretrained(out / "stages" / "one" / "model-average")
+    place = sorted((out / "stages" / "one" / "checkpoints").glob("step-*"))
+    assert [p.name[-2:] for p in place] == ["06", "09", "10"]
+    states = [load_file(p / "model.safetensors") for p in place]
+    name = "model.layers.0.mlp.up_proj.weight"
+    mean = (sum(state[name].double() for state in states) / 3).to(torch.bfloat16)
+    assert torch.equal(found.state_dict()[name].to(torch.bfloat16), mean)
 
 
 def test_a_plan_says_steps_and_memory_and_trains_nothing(

@@ -9,6 +9,7 @@
 Tensors are written whole, one at a time, whatever number of processes holds them: a run may go on with another number.
 """
 
+import itertools
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -135,6 +136,11 @@ class Checkpoints:
             StoreError: a checkpoint was written by another version.
         """
         return _on_main(world, self.folder, lambda: next(self._whole(say or (lambda _: None)), None))
+
+    def last(self, count: int, world: World) -> list[Checkpoint]:
+        """Return the last `count` checkpoints that are whole, or as many as there are, the oldest first."""
+        found = _on_main(world, self.folder, lambda: list(itertools.islice(self._whole(lambda _: None), count)))
+        return found[::-1]
 
     def places(self) -> list[Path]:
         """Return the folders of the checkpoints, the oldest first; none of them is checked."""

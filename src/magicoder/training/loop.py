@@ -22,6 +22,7 @@ from magicoder.fingerprint import number
 from magicoder.store import Progress, swap
 from magicoder.training import (
     attention,
+    averaging,
     batches,
     loss,
     metrics,
@@ -269,9 +270,17 @@ class _Loop:
         self.checkpoints.save(step, groups, facts, self.world)
 
     def _publish(self) -> None:
-        """Write the stage's model, whole or not at all."""
-        place = self.course.folder / "model"
-        building = place.with_name("model.building")
+        """Write the stage's model, and the mean of the last checkpoints if that is asked for."""
+        self._write("model", {})
+        count = self.training.checkpoints.average
+        if count > 1:
+            states = [c.load(self.world).groups["model"] for c in self.checkpoints.last(count, self.world)]
+            self._write("model-average", dict(averaging.mean(states)))
+
+    def _write(self, name: str, weights: Mapping[str, torch.Tensor]) -> None:
+        """Write a model, whole or not at all; `weights` take the place of the model's own."""
+        place = self.course.folder / name
+        building = place.with_name(f"{name}.building")
         if self.world.is_main and building.exists():
             shutil.rmtree(building)
         saving.save(
@@ -281,6 +290,7 @@ class _Loop:
             world=self.world,
             adapter=self.training.adapter,
             template=self.training.examples.template,
+            weights=weights,
         )
         if self.world.is_main:
             swap(building, place)

@@ -109,7 +109,13 @@ def prepare(training: Training, folder: Path, watch: Watch) -> list[Prepared]:
 def _encoded(training: Training, stage: Stage, tokenizer: Any, folder: Path, watch: Watch) -> Encoded:
     progress = watch.stage(f"tokens {stage.name}")
     encoded = encoding.encode(
-        data.conversations(stage), tokenizer, training.examples, stage.max_length, folder, progress
+        data.conversations(stage),
+        tokenizer,
+        training.examples,
+        stage.max_length,
+        folder,
+        progress,
+        keep_all=training.is_exact,  # the original drops nothing
     )
     report = encoded.report
     if not report.kept:
