@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from magicoder.errors import MagicoderError, RecipeError
+from magicoder.errors import Interrupted, MagicoderError, RecipeError
 from magicoder.machine import as_text, stop_on_signals
 
 if TYPE_CHECKING:
@@ -118,7 +118,10 @@ def _scores(
         what = model if Path(model).is_dir() else f"transformers:{model}"
         command = [sys.executable, "-m", "magicoder", "evaluate", *benchmarks, "--model", what, "--style", style]
         command += ["--data", data, "--out", str(out), "--name", name, "--device", training.machine.device]
-        if subprocess.run(command, check=False, stdout=subprocess.DEVNULL).returncode:  # noqa: S603 - our own command
+        code = subprocess.run(command, check=False, stdout=subprocess.DEVNULL).returncode  # noqa: S603 - our own command
+        if code == Interrupted.exit_code:
+            raise Interrupted("stopped as asked; run the same command again to go on")
+        if code:
             raise MagicoderError(
                 f"the evaluation of {name} failed; training itself is done: run the same command again"
             )
