@@ -96,9 +96,12 @@ def recipe_s(table: Path, folder: Path, times: Times) -> Counts:
 def path_of(recipe: Any, table: Path, folder: Path, times: Times, *, data: str | None) -> Counts:
     from dataclasses import replace
 
+    import pyarrow as pa
+
     from magicoder import kernels
     from magicoder.corpora.tables import Tables
     from magicoder.engines.local import Local
+    from magicoder.languages import all_languages
     from magicoder.pipeline import Line, Nobody, Surroundings
     from magicoder.store import RunFolder
     from magicoder.summary import StageCount
@@ -112,6 +115,9 @@ def path_of(recipe: Any, table: Path, folder: Path, times: Times, *, data: str |
             counts[count.stage] = count.kept
             times.took(count.stage)
 
+    # Imports that come late: Arrow's of pandas, where that is installed, with the first array; ours of the languages.
+    pa.array([0])
+    all_languages()
     counts: Counts = {}
     with RunFolder.locked(folder / "run") as run:
         around = Surroundings(engine=Local(), journal=folder / "journal", data=data, watcher=Watcher())

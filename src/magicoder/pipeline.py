@@ -33,6 +33,7 @@ from magicoder.stages.deduplicate import Deduplicate
 from magicoder.stages.generate import Desk
 from magicoder.stages.verify import measurements
 from magicoder.store import Artifact, Manifest, Progress, RunFolder, Silent, Writer
+from magicoder.store.memory import keep_pages
 from magicoder.summary import StageCount, Summary, count_column, count_stage, sum_column, sum_rejected
 from magicoder.web import report
 
@@ -190,6 +191,7 @@ class Line:
 
     def seeds(self) -> Artifact[Seed]:
         """Return the seeds that a teacher may be asked about; nothing is spent on the way."""
+        keep_pages()
         recipe, engine = self.recipe, self.around.engine
         documents = self.publish(
             "documents",

@@ -17,6 +17,8 @@ from magicoder.records import Document, RawDocument
 from magicoder.schema import to_table
 from magicoder.stages.documents import Documents
 from magicoder.store import Writer
+from magicoder.text import screens
+from magicoder.text.calm import calm
 
 CODE = "def area(width, height):\n    return width * height\n"
 UNSCREENED = Documents(
@@ -165,6 +167,14 @@ def test_documents_from_columns_are_the_same_bytes(tmp_path: Path, stage: Docume
     assert built(tmp_path / "mixed", cut(raws, random.Random(seed)), stage) == expected
 
 
+def test_compiled_counts_leave_every_byte_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("numba")
+    corpus = written(tmp_path / "t.parquet", rows(200, seed=9))
+    compiled = built(tmp_path / "compiled", corpus.tables(10**6), Documents(part_documents=50))
+    monkeypatch.setattr("magicoder.kernels.available", lambda: False)
+    assert built(tmp_path / "plain", corpus.tables(10**6), Documents(part_documents=50)) == compiled
+
+
 def test_columns_resume_and_spread_over_workers_without_a_difference(tmp_path: Path) -> None:
     stage = replace(UNSCREENED, screens=("duplicate",))
     corpus = written(tmp_path / "t.parquet", rows(60, seed=5))
@@ -174,3 +184,50 @@ def test_columns_resume_and_spread_over_workers_without_a_difference(tmp_path: P
     for part in range(3, 9):
         (tmp_path / "cut" / f"part-{part:05d}.parquet").unlink()
     assert built(tmp_path / "cut", corpus.tables(10**6), stage) == expected
+
+
+def test_a_text_is_calm_only_where_no_counting_screen_holds_it_back() -> None:
+    pytest.importorskip("numba")
+    rng = random.Random(4)
+    alphabet = [
+        "a",
+        "Z",
+        "7",
+        '"',
+        "'",
+        " ",
+        "\t",
+        "\n",
+        "\r",
+        "{",
+        ";",
+        "é",
+        "\u2028",
+        "\x0b",
+        "\x0c",
+        "\x01",
+        "\x7f",
+        "\0",
+    ]
+    texts = [t for t in TEXTS if isinstance(t, str)]
+    for _ in range(400):
+        some = rng.sample(alphabet, rng.randint(1, 6))
+        texts.append("".join(rng.choice(some) * rng.randint(1, 9) for _ in range(rng.randint(1, 60))))
+    padded = pa.array(["skipped", *texts]).slice(1)
+    found = calm(padded, min_bytes=32, max_line_length=100).to_pylist()
+    assert any(found)
+    assert not all(found)
+    for text in (text for text, is_calm in zip(texts, found, strict=True) if is_calm):
+        assert not screens.is_binary(text.encode())
+        assert screens.without_mark(text) == text
+        assert len(text.strip().encode()) >= 32
+        assert max(map(len, text.split("\n"))) <= 100
+        assert not screens.is_data(text)
+        assert not screens.has_few_letters(text)
+
+
+def test_most_files_are_calm(shared_data: Path) -> None:
+    pytest.importorskip("numba")
+    texts = pq.read_table(shared_data / "corpus_sample.parquet", columns=["content"])["content"].cast(pa.string())
+    found = calm(texts.combine_chunks().slice(0, 2000), min_bytes=32, max_line_length=1000)
+    assert found.true_count > 0.8 * len(found)

@@ -1,5 +1,6 @@
 """The store publishes whole artifacts or none, resumes at the first missing part, and refuses what it cannot trust."""
 
+import dataclasses
 import errno
 import os
 import subprocess
@@ -13,7 +14,7 @@ import pytest
 
 from magicoder.errors import StoreError
 from magicoder.records import Document, Rejection
-from magicoder.store import LAYOUT, Artifact, RunFolder, Writer, account, explained, swap, write_atomic
+from magicoder.store import LAYOUT, Artifact, RunFolder, Writer, account, explained, read_table, swap, write_atomic
 
 
 def document(name: str) -> Document:
@@ -466,3 +467,48 @@ def test_an_artifact_can_be_sent_to_a_worker(run_folder: RunFolder) -> None:
     artifact, _ = publish(run_folder)
     again: Artifact[Document] = pickle.loads(pickle.dumps(artifact))
     assert list(again) == list(artifact)
+
+
+# ---- parts without texts
+
+
+def kept_of(folder: RunFolder, made: Artifact[Document], rows: list[list[int]]) -> Artifact[Document]:
+    """Publish `distinct_files`: of each part the rows named."""
+
+    def build(out: Writer[Document]) -> None:
+        names = [n for n in pq.read_schema(made.part_path(0)).names if n != "text"]
+        for index in range(out.done, made.part_count):
+            table = read_table(made.part_path(index), names)
+            stays = pa.array(rows[index], pa.int64())
+            gone = [r for n, r in enumerate(made.read_part(index)) if n not in rows[index]]
+            rejected = [Rejection(id=d.id, stage="distinct_files", reason="near_duplicate") for d in gone]
+            out.write_kept(table.take(stays), stays, made.part_path(index), rejected)
+
+    return folder.publish("distinct_files", Document, build, settings=rows, inputs=[made.manifest.content])[0]
+
+
+def test_what_leaves_records_out_reads_like_any_stage_and_holds_no_text(run_folder: RunFolder) -> None:
+    made, _ = publish(run_folder, build_parts((["a", "b", "d"], []), (["c"], []), ([], ["y"]), (["e", "f"], [])))
+    kept = kept_of(run_folder, made, [[0, 2], [0], [], []])
+    assert list(kept) == [document("a"), document("d"), document("c")]
+    assert (kept.manifest.rows, kept.manifest.rejected) == (3, 3)
+    assert "text" not in pq.read_schema(kept.part_path(0)).names
+    assert read_table(kept.part_path(0), ["text"]).to_pydict() == {"text": [document(n).text for n in "ad"]}
+    assert read_table(kept.part_path(0), ["path"])["path"].to_pylist() == ["a", "d"]
+    assert read_table(kept.part_path(3), ["id", "text"]).num_rows == 0
+    found = read_table(kept.part_path(0), ids=["r@c:d", "r@c:b"])
+    assert found.to_pylist() == [dataclasses.asdict(document("d"))]
+    assert read_table(kept.part_path(1), ["path"], ids=["r@c:d"]).num_rows == 0
+
+
+def test_parts_without_texts_notice_that_their_texts_were_made_again(run_folder: RunFolder) -> None:
+    made, _ = publish(run_folder, build_parts((["a", "b", "c"], [])))
+    kept = kept_of(run_folder, made, [[0, 2]])
+    for others in (["a", "c", "b"], ["a", "b"]):
+        publish(run_folder, build_parts((others, [])), settings=others)
+        with pytest.raises(StoreError, match="made again since"):
+            list(kept)
+        assert read_table(kept.part_path(0), ["id"])["id"].to_pylist() == ["r@c:a", "r@c:c"]
+    (run_folder.path / "documents" / "part-00000.parquet").unlink()
+    with pytest.raises(StoreError, match="missing or damaged"):
+        list(kept)

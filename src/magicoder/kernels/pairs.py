@@ -45,9 +45,21 @@ def _agreeing(a, b):  # type: ignore[no-untyped-def]
     return found
 
 
+@njit(boolean(_READ_64, _READ_64), nogil=True, cache=True)
+def _equal(a, b):  # type: ignore[no-untyped-def]
+    if len(a) != len(b):
+        return False
+    for i in range(len(a)):  # noqa: SIM110 - a generator does not compile
+        if a[i] != b[i]:
+            return False
+    return True
+
+
 @njit(float64(_READ_64, _READ_64, uint64[::1], uint8[::1]), nogil=True, cache=True)
 def _jaccard(a, b, table, marks):  # type: ignore[no-untyped-def]
     """Return the similarity of two sets given with repetitions, by a table of at least twice their size."""
+    if _equal(a, b):
+        return 1.0
     bits = 3
     while (1 << bits) < 2 * (len(a) + len(b)):
         bits += 1

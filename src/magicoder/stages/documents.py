@@ -24,6 +24,7 @@ from magicoder.records import Document, RawDocument, Rejection
 from magicoder.schema import from_table, schema_of, to_table
 from magicoder.store import Writer, account
 from magicoder.text import licenses, screens, secrets
+from magicoder.text.calm import COUNTED, calm
 from magicoder.text.disk_set import DiskMap, key_of, keys_of
 from magicoder.text.pieces import Batch, Piece, Tally, batches, cut, ids_of, with_ids
 from magicoder.text.redaction import Redactions
@@ -247,26 +248,39 @@ def _judge_each(settings: Documents, part: int, raws: list[RawDocument]) -> _Jud
 def _judge_table(settings: Documents, part: int, raws: pa.Table) -> _Judged:
     """Judge many files: at once those that nothing can be wrong with, the others one by one."""
     clear, texts = _clear(settings, raws)
-    places = pc.indices_nonzero(pc.invert(clear)).to_pylist()
-    doubtful = list(from_table(RawDocument, raws.take(pa.array(places, pa.int64())), STAGE)) if places else []
-    judged = _judge_each(
-        replace(settings, screens=tuple(s for s in settings.screens if s != "duplicate")), part, doubtful
-    )
-    gone = {places[place]: rejection for place, rejection in judged.rejected}
     documents = pa.table({n: texts if n == "text" else raws[n] for n in _SCHEMA.names}, schema=_SCHEMA)
-    if places:
-        kept = [place for place in places if place not in gone]
-        both = pa.concat_tables([documents.filter(clear), judged.documents])
-        where = pa.array([*pc.indices_nonzero(clear).to_pylist(), *kept], pa.int64())
-        documents = both.take(pc.sort_indices(where)) if kept else both
+    gone: dict[int, Rejection] = {}
+    replaced: dict[int, tuple[str, ...]] = {}
+    if clear.false_count:
+        found, places = [documents.filter(clear)], pc.indices_nonzero(clear).to_pylist()
+        for easier, some in _doubtful(settings, texts, clear):
+            judged = _judge_each(easier, part, list(from_table(RawDocument, raws.take(some), STAGE)))
+            where = some.to_pylist()
+            gone |= {where[place]: rejection for place, rejection in judged.rejected}
+            replaced |= {where[place]: kinds for place, kinds in judged.replaced.items()}
+            found.append(judged.documents)
+            places += [place for place in where if place not in gone]
+        documents = pa.concat_tables(found).take(pc.sort_indices(pa.array(places, pa.int64())))
     return _Judged(
         part=part,
         ids=raws["id"].to_pylist(),
         documents=documents,
         rejected=sorted(gone.items()),
-        replaced={places[place]: kinds for place, kinds in judged.replaced.items()},
+        replaced=replaced,
         keys=keys_of(documents["text"]) if "duplicate" in settings.screens else [],
     )
+
+
+def _doubtful(
+    settings: Documents, texts: pa.StringArray, clear: pa.BooleanArray
+) -> Iterator[tuple[Documents, pa.Array]]:
+    """Yield the rows that are to be judged one by one, with the settings that are left to ask of them."""
+    on = [name for name in settings.screens if name != "duplicate"]  # asked of all in the end
+    doubtful = pc.invert(clear)
+    quick = calm(texts, min_bytes=settings.min_bytes, max_line_length=settings.max_line_length)
+    easier = replace(settings, screens=tuple(s for s in on if s not in COUNTED), normalise_newlines=False)
+    yield easier, pc.indices_nonzero(pc.and_(doubtful, quick))
+    yield replace(settings, screens=tuple(on)), pc.indices_nonzero(pc.and_not(doubtful, quick))
 
 
 def _clear(settings: Documents, raws: pa.Table) -> tuple[pa.BooleanArray, pa.StringArray]:
