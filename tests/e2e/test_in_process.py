@@ -312,7 +312,7 @@ def scored(folder: Path) -> tuple[bytes, Any, Any]:
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("style", ["chat", "magicoder", "completion"])
+@pytest.mark.parametrize("style", ["chat", "magicoder"])
 def test_in_process_and_behind_a_server_a_model_scores_the_same(
     run: Run,
     model: Path,
@@ -339,7 +339,7 @@ def test_in_process_and_behind_a_server_a_model_scores_the_same(
 
 
 @pytest.mark.timeout(600)
-def test_a_killed_evaluation_in_process_goes_on_to_the_same_answers(
+def test_a_killed_evaluation_of_a_base_model_goes_on_to_the_same_answers(
     environment_with_torch: Path,  # noqa: F811
     run: Run,
     model: Path,
@@ -347,8 +347,16 @@ def test_a_killed_evaluation_in_process_goes_on_to_the_same_answers(
     few_tasks: Path,
     tmp_path: Path,
 ) -> None:
-    command = ["evaluate", "humaneval", "--model", model, "--style", "completion", "--max-tokens", "48"]
-    command += ["--data", few_tasks, "--only-answers", "--batch-size", "4", "--out", "out"]
+    base = shutil.copytree(model, tmp_path / "base")
+    (base / "chat_template.jinja").unlink()
+    command = ["evaluate", "humaneval", "--model", "./base", "--max-tokens", "48", "--data", few_tasks]
+    command += ["--batch-size", "4", "--only-answers", "--out", "out"]
+    chat = run(*command)
+    assert chat.returncode == 4
+    assert "no chat template" in chat.stderr
+    assert "--style completion" in chat.stderr
+    assert "Traceback" not in chat.stderr
+    command = [*command[:-2], "--style", "completion", "--out", "out"]
     executable = environment_with_torch / "bin" / "magicoder"
     env = environment(home) | ALONE
     process = subprocess.Popen([executable, *map(str, command)], cwd=tmp_path, env=env, stderr=subprocess.PIPE)
@@ -383,19 +391,3 @@ def answered(journal: Path) -> int:
         return 0
     finally:
         connection.close()
-
-
-def test_a_base_model_is_asked_by_raw_text_and_not_in_a_chat(
-    run: Run, model: Path, few_tasks: Path, tmp_path: Path
-) -> None:
-    base = shutil.copytree(model, tmp_path / "base")
-    (base / "chat_template.jinja").unlink()
-    command = ("evaluate", "humaneval", "--model", "./base", "--max-tokens", "4", "--data", few_tasks)
-    chat = run(*command, "--only-answers", "--out", "chat")
-    assert chat.returncode == 4
-    assert "no chat template" in chat.stderr
-    assert "--style completion" in chat.stderr
-    assert "Traceback" not in chat.stderr
-    raw = run(*command, "--only-answers", "--out", "raw", "--style", "completion")
-    assert raw.returncode == 0, raw.stderr
-    assert len((tmp_path / "raw" / "answers.jsonl").read_bytes().splitlines()) == 80
