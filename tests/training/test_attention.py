@@ -12,6 +12,16 @@ from magicoder.training import attention, by_example, loss, models, tensors  # n
 from magicoder.training.batches import MicroBatch  # noqa: E402
 from tests.training.conftest import FAMILIES, ListedExamples  # noqa: E402
 
+NARROW_VALUES = {
+    "first_k_dense_replace": 2,
+    "q_lora_rank": 16,
+    "kv_lora_rank": 16,
+    "qk_rope_head_dim": 8,
+    "qk_nope_head_dim": 8,
+    "v_head_dim": 8,
+    "num_key_value_heads": 4,
+}
+
 
 def micro(examples: ListedExamples, layout: str) -> MicroBatch:
     every = tuple(range(len(examples.pieces)))
@@ -123,6 +133,7 @@ def test_a_model_called_as_before_computes_as_before(tiny) -> None:
         ("gpt_neox", {"attention_dropout": 0.1}),
         ("lfm2", {"layer_types": ["conv", "full_attention"]}),
         ("bloom", {"n_layer": 2, "n_head": 4}),
+        ("deepseek_v3", NARROW_VALUES),
     ],
 )
 def test_what_cannot_be_packed_is_refused_and_padded_instead(tiny, listed, family, options) -> None:

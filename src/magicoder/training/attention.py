@@ -134,8 +134,10 @@ def packed(  # noqa: PLR0917 - transformers' signature
         RecipeError: the model asks for what the kernel cannot do.
     """
     _check(attention_mask, dropout, others)
+    if value.shape[-1] != key.shape[-1]:
+        raise RecipeError("the heads of its values are not as wide as those of its keys, as the kernel wants them")
     if cu_seq_lens_q is None or max_length_q is None:
-        raise RecipeError("The model does not pass the boundaries of examples on. Set batches.layout to sorted.")
+        raise RecipeError("it does not pass the boundaries of examples on to its attention")
     _note(others, module)
     window = int(sliding_window or 0)
     scale = query.shape[-1] ** -0.5 if scaling is None else float(scaling)
@@ -160,7 +162,7 @@ def padded(  # noqa: PLR0917 - transformers' signature
     _check(attention_mask, 0.0, others)
     _note(others, module)
     if sliding_window and sliding_window < query.shape[2]:
-        raise RecipeError(f"A window of {sliding_window} tokens needs a mask here. Set batches.layout to packed.")
+        raise RecipeError(f"a window of {sliding_window} tokens needs a mask here; use layout: packed")
     if not query.is_cuda and query.dtype == torch.bfloat16:
         return _written_out(query, key, value, query.shape[-1] ** -0.5 if scaling is None else scaling, dropout), None
     groups = query.shape[1] // key.shape[1]
@@ -189,12 +191,12 @@ def _written_out(query: Any, key: Any, value: Any, scale: float, dropout: float)
 
 def _check(mask: Any, dropout: float, others: dict[str, Any]) -> None:
     if mask is not None:
-        raise RecipeError("The model made an attention mask of its own, which would mix examples or slow it down.")
+        raise RecipeError("it makes an attention mask of its own")
     if dropout:
-        raise RecipeError("attention_dropout of the model is not 0, which packed attention lacks; use layout: sorted.")
+        raise RecipeError("its attention_dropout is not 0, which packed attention lacks")
     for name in _UNSUPPORTED:
         if others.get(name) is not None:
-            raise RecipeError(f"The attention of this model uses `{name}`, which the fast kernels lack.")
+            raise RecipeError(f"its attention uses `{name}`, which the fast kernels lack")
 
 
 def _note(others: dict[str, Any], module: Any) -> None:

@@ -153,6 +153,8 @@ def _recompute(model: Any) -> None:
 
 
 def _refuse_fp8(device: Any, machine: Machine | None) -> None:
+    if machine is not None and machine.strategy == "fsdp2" and torch.cuda.is_available():
+        device = torch.device("cuda", torch.cuda.current_device())  # where the weights will be spread
     if device.type != "cuda" or torch.cuda.get_device_capability(device) < (8, 9):
         raise RecipeError(
             f"precision.fp8: {device.type} has no products in 8 bits (NVIDIA L4, H100 and later have). Set it to false."
