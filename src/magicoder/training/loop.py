@@ -119,6 +119,12 @@ class _Loop:
         )
         self.parameters = [p for p in self.model.parameters() if p.requires_grad]
         self.checkpoints = Checkpoints(course.folder / "checkpoints", self._keep())
+        self.batches = training.batches
+        if (
+            training.machine.compile and self.layout == "packed"
+        ):  # compiled rows are of one size: the one that costs least
+            fitting = batches.row_tokens(self.plan, course.learned.lengths, training.batches, world.size)
+            self.batches = replace(training.batches, micro_batch_tokens=fitting)
         self.bound = self._bound() if training.machine.compile else None
 
     def run(self) -> dict[str, Any]:
@@ -183,7 +189,7 @@ class _Loop:
             step,
             encoded.lengths,
             encoded.trained,
-            self.training.batches,
+            self.batches,
             self.layout,
             self.training.mode,
             self.world.size,

@@ -126,6 +126,11 @@ def _encoded(training: Training, stage: Stage, tokenizer: Any, folder: Path, wat
             f"stage {stage.name}: {report.truncated:,} of {report.kept:,} examples are longer than {stage.max_length} "
             "tokens and were cut, so that they do not end with the end-of-text token"
         )
+    if report.special_in_text:
+        watch.warn(
+            f"stage {stage.name}: {report.special_in_text:,} rows hold a special token in their own text, such as an "
+            "end of text, which becomes that token"
+        )
     return encoded
 
 
