@@ -329,11 +329,11 @@ class Line:
             recipe.generate.run(seeds, out, around.engine, strategy=recipe.strategy, desk=desk)
 
     def _purse(self, stack: ExitStack) -> Budget | None:
-        if self.around.budget_usd is None or self.recipe.teacher is None:
+        around, teacher, limit_usd = self.around, self.recipe.teacher, self.around.budget_usd
+        if limit_usd is None or teacher is None:
             return None
-        path, around = self.folder.path / "budget.json", self.around
-        opened = Budget.for_teacher(path, around.budget_usd, self.recipe.teacher, around.prices, around.watcher.warn)
-        return stack.enter_context(opened)
+        path = self.folder.path / "budget.json"
+        return stack.enter_context(Budget.for_teacher(path, limit_usd, teacher, around.prices, around.watcher.warn))
 
 
 def _read(corpora: tuple[Corpus, ...], max_bytes: int) -> Iterator[RawDocument | pa.Table]:
