@@ -103,7 +103,7 @@ class _Loop:
         )
         longest = max(int(encoded.lengths.max(initial=1)) for encoded in (course.learned, *course.aside.values()))
         wanted = "rows" if training.is_exact else training.batches.layout
-        installed = attention.install(model, wanted, longest=longest)
+        installed = attention.install(model, wanted, longest=longest, device=world.device)
         if installed.why and world.is_main:
             course.tell(f"examples are padded, not packed: {installed.why}")
         self.layout, self.size = installed.layout, models.count(model)
@@ -250,7 +250,8 @@ class _Loop:
         work = batches.micro_batches(whole, aside.lengths, aside.trained, settings, layout, "clean", self.world.size)[
             self.world.rank
         ]
-        found = (self._batch(aside, micro, layout=layout) for micro in work)
+        bound = tensors.bound(work, aside.lengths.tolist()) if self.bound else None
+        found = (self._batch(aside, micro, layout=layout, bound=bound) for micro in work)
         mine, count = loss.held_out(self.model, (batch for batch in found if batch is not None))
         total, tokens = self.world.sum_of([mine, count])
         return total / tokens
