@@ -7,7 +7,8 @@ import ast
 import builtins
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import TracebackType
+from functools import lru_cache
+from types import CodeType, TracebackType
 from typing import Any, Final
 
 from magicoder.benchmarks import _straight
@@ -43,16 +44,22 @@ class Asserts:
         if ahead is not None:
             ahead(_straight.calls(self.tests, self.function, self.check))
         space: dict[str, Any] = {"__name__": "tests"}
-        exec(compile(self.setup, "<setup>", "exec"), space)  # noqa: S102 - the benchmark's own code
+        exec(_compiled(self.setup, "<setup>"), space)  # noqa: S102 - the benchmark's own code
         space[self.function] = call
         try:
-            exec(compile(self.tests, _NAME, "exec"), space)  # noqa: S102 - as above
+            exec(_compiled(self.tests, _NAME), space)  # noqa: S102 - as above
             if self.check:
                 space[self.check](call)
         except AssertionError as e:
             if str(e):
                 raise
             raise AssertionError(_line(self.tests, e.__traceback__)) from None
+
+
+@lru_cache(maxsize=64)
+def _compiled(text: str, name: str) -> CodeType:
+    """Compile once what all samples of a task are tested by."""
+    return compile(text, name, "exec", dont_inherit=True)
 
 
 def _line(text: str, frames: TracebackType | None) -> str:
