@@ -3,8 +3,9 @@
     python benchmarks/reading.py --env polars=ENVS/polars/bin/python --env duckdb=… --env datasets=…
 
 Reading: the columns path and content of `corpus_sample.parquet` (MAGICODER_DATA, else ../shared/data), once to warm up,
-then rounds, interleaved. "ours, files" is what a run does with a corpus: every row becomes a record, with origin;
-"ours, a part" is how stages read each other's parts, here of the same rows written as a stage does.
+then rounds, interleaved. "ours, columns" is what a run does with a corpus, every row with id and origin, in columns;
+"ours, files" makes a record of each row; "ours, a part" is how stages read each other's parts, here of the same rows
+written as a stage does.
 
 Tokens: a byte-level BPE of 2,000 tokens, trained on the sample, in `tokenizers` (as a tokenizer.json) and in tiktoken
 (as ranks); ours counts by the first where a recipe gives a file and by the second where it names an encoding. Needs
@@ -50,7 +51,7 @@ def reading(rounds: int, pythons: dict[str, str], folder: Path) -> None:
     write_part(folder / "part.parquet", table.cast(strings))
     ways = {way: pythons.get(way.partition(",")[0], sys.executable) for way in PEERS}
     ways = {way: python for way, python in ways.items() if python != sys.executable or _is_here(PEERS[way])}
-    ways |= {"ours, files": sys.executable, "ours, a part": sys.executable}
+    ways |= {"ours, files": sys.executable, "ours, columns": sys.executable, "ours, a part": sys.executable}
     taken: dict[str, list[float]] = {way: [] for way in ways}
     for _ in range(rounds):
         for way, python in ways.items():

@@ -59,6 +59,13 @@ def ours_files(table):
         assert file.id
 
 
+def ours_columns(table):
+    from magicoder.corpora.tables import Tables
+
+    for found in Tables(path=table).tables(1_000_000):
+        assert found.num_rows
+
+
 def ours_part(table):
     from pathlib import Path
 
@@ -74,6 +81,7 @@ WAYS = {
     "duckdb": with_duckdb,
     "datasets": with_datasets,
     "ours, files": ours_files,
+    "ours, columns": ours_columns,
     "ours, a part": ours_part,
 }
 
