@@ -38,7 +38,7 @@ test-train: $(VENV)-torch/.done  ## training: on CPU, one and two processes
 demo-train: demo $(VENV)-torch/.done  ## a tiny model in two stages from the demo's dataset, on CPU, in minutes
 	$(BIN)/magicoder run recipes/quickstart-instructions.yaml --out runs/quickstart-instructions
 	$(VENV)-torch/bin/python scripts/tiny-model runs/tiny-base runs/quickstart/dataset
-	$(VENV)-torch/bin/magicoder train recipes/train-quickstart.yaml --out runs/trained-quickstart $(if $(MAGICODER_DATA),--evaluate humaneval)
+	$(VENV)-torch/bin/magicoder train recipes/train/quickstart.yaml --out runs/trained-quickstart $(if $(MAGICODER_DATA),--evaluate humaneval)
 
 check: $(VENV)/.dev  ## format, lint, types, layers, size caps
 	$(BIN)/ruff format --check src tests benchmarks

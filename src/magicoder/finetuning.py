@@ -63,8 +63,8 @@ def train(
 
     \b
     Examples:
-      magicoder train recipes/train-quickstart.yaml
-      magicoder train recipes/magicoder-s-cl-7b.yaml --plan --gpu h200
+      magicoder train recipes/train/quickstart.yaml
+      magicoder train recipes/train/magicoder-s-cl-7b.yaml --plan --gpu h200
       magicoder train recipe.yaml --base ./my-model --data oss=runs/mine/dataset
 
     Running the command again goes on at the last checkpoint, to the same weights bit for bit. Ctrl-C and SIGTERM save

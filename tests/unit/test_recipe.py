@@ -8,7 +8,7 @@ import pytest
 from magicoder.errors import RecipeError
 from magicoder.fingerprint import digest
 from magicoder.llms.openai_chat import OpenAIChat
-from magicoder.recipe import Recipe, parse, read, to_yaml
+from magicoder.recipe import Recipe, parse, read, read_training, to_yaml
 from magicoder.strategies.oss_instruct import OssInstruct
 
 GOOD = """
@@ -110,6 +110,21 @@ def test_a_recipe_without_corpora_says_what_to_give() -> None:
 @pytest.mark.parametrize("path", sorted(Path(__file__).parents[2].glob("recipes/*.yaml")), ids=lambda p: p.name)
 def test_every_ready_recipe_is_valid(path: Path) -> None:
     read(path).check()
+
+
+@pytest.mark.parametrize("path", sorted(Path(__file__).parents[2].glob("recipes/train/*.yaml")), ids=lambda p: p.name)
+def test_every_ready_recipe_of_training_is_valid(path: Path) -> None:
+    assert read_training(path).stages
+
+
+def test_a_rate_without_a_point_is_a_number_and_what_is_misspelt_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "train.yaml"
+    text = "name: a\nbase: {model: b}\nstages:\n- {name: one, data: [d]}\noptimization: {learning_rate: 5e-5}\n"
+    path.write_text(text, encoding="utf-8")
+    assert read_training(path).optimization.learning_rate == 5e-5
+    path.write_text(text.replace("learning_rate", "lerning_rate"), encoding="utf-8")
+    with pytest.raises(RecipeError, match="did you mean learning_rate"):
+        read_training(path)
 
 
 def test_the_template_of_init_is_valid() -> None:
