@@ -3,11 +3,9 @@
 All sums are whole nano-dollars, rounded up (see `Price.nanos`).
 """
 
-import fcntl
 import math
-import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -16,6 +14,7 @@ from typing import Final
 import orjson
 
 from magicoder.errors import MagicoderError, RecipeError, StoreError
+from magicoder.locks import held
 from magicoder.prices import NANOS, Price, check_bounded, completion_bound, price_of, prompt_bound, worst_nanos
 from magicoder.protocols import LLM
 from magicoder.records import Completion, Prompt
@@ -296,21 +295,12 @@ def _write(path: Path, mark: int, left: Mapping[str, int] | None = None) -> None
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
     """Hold a lock beside `path`, which itself is replaced at every write."""
-    with explained(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as e:
-            if not isinstance(e, BlockingIOError):
-                raise StoreError(f"the file system of {path} cannot lock files ({e}); put it on a local disk") from e
-            holder = os.read(lock, 32).decode("ascii", "replace").strip() or "unknown"
-            raise StoreError(
-                f"another magicoder run (process {holder}) is spending from the budget {path}; wait for it to end"
-            ) from None
-        os.ftruncate(lock, 0)
-        os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+    with ExitStack() as stack:
+        with explained(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(held(path.with_name(path.name + ".lock"), lambda holder: _busy(path, holder)))
         yield
-    finally:
-        os.close(lock)
+
+
+def _busy(path: Path, holder: str) -> str:
+    return f"another magicoder run (process {holder}) is spending from the budget {path}; wait for it to end"

@@ -15,7 +15,7 @@ import orjson
 from magicoder.evaluation import STRICT, run_checks
 from magicoder.protocols import Runner, Suite
 from magicoder.records import Task
-from magicoder.scores import Checked, Result, percent
+from magicoder.scores import Checked, Result, percent, put
 
 AS_IT_IS: Final = "as-it-is"
 """The reason where a harness takes a completion as it is, and `strict` reads it."""
@@ -197,10 +197,10 @@ def as_json(found: Disagreements) -> dict[str, Any]:
 
 
 def write(found: Disagreements, folder: Path) -> None:
-    """Write `profiles.json` and `profiles.md`."""
+    """Write `profiles.json` and `profiles.md`, each whole or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "profiles.json").write_bytes(orjson.dumps(as_json(found), option=orjson.OPT_INDENT_2))
-    (folder / "profiles.md").write_text(markdown(found), encoding="utf-8")
+    put(folder / "profiles.json", orjson.dumps(as_json(found), option=orjson.OPT_INDENT_2))
+    put(folder / "profiles.md", markdown(found).encode())
 
 
 def markdown(found: Disagreements) -> str:

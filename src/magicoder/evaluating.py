@@ -84,9 +84,12 @@ def evaluate(
     Canonical solutions run first: a machine that fails one scores nothing. Every answer and verdict is kept: again, it
     goes on where it stopped, and asks and executes only what is new.
     """
-    from magicoder import console, disagreement, interview, scores, standings
+    from contextlib import nullcontext
+
+    from magicoder import console, interview
     from magicoder.evaluation import Evaluate
-    from magicoder.machine import as_text, cores, home
+    from magicoder.locks import in_use
+    from magicoder.machine import cores, home
     from magicoder.sandboxes.cells import Cells
 
     interview.check(flags, out, has_samples=bool(files))
@@ -105,19 +108,8 @@ def evaluate(
         workers=workers or cores(),
         watch=console.Watch(quiet=quiet),
     )
-    try:
-        if flags["only_answers"]:
-            click.echo(_only_answers(work, as_json=as_json))
-            return
-        results, compared = work.judged()
-    finally:
-        work.watch.close()
-    if out is not None:
-        title = name or _title(files, results)
-        titled = [(f"{title} ({r.profile})" if compared else title, r) for r in results]
-        standings.write(titled, out)
-    said = [_text(results), *map(disagreement.text, compared)]
-    click.echo(as_text([scores.as_json(result) for result in results]) if as_json else "\n\n".join(said))
+    with in_use(out) if out is not None else nullcontext():
+        click.echo(_done(work, name, as_json=as_json))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,7 +138,10 @@ class _Work:
         if self.flags["model"]:  # where programs cannot be isolated, that is said before a model is asked
             with self.sandbox.open():
                 pass
-        for suite, answers, record in self.answered():
+        answered = list(self.answered())
+        for suite, answers, _ in answered:
+            self.settings.check(suite, answers)
+        for suite, answers, record in answered:
             judged = []
             for profile in disagreement.compared(self.profiles):
                 progress = self.watch.stage(f"{suite.name} {profile}" if len(self.profiles) > 1 else suite.name)
@@ -173,15 +168,13 @@ class _Work:
         """Yield each benchmark with the answers to it and what made them: a model that is asked, or the files."""
         from magicoder import interview, scores
         from magicoder.answering import write_answers
-        from magicoder.evaluation import suite_of
 
+        suites = self.opened()
         if not self.flags["model"]:
             answers = [answer for file in self.files for answer in scores.answers(file)]
-            for benchmark in self.benchmarks:
-                suite = suite_of(benchmark, self.data)
-                yield suite, _of(suite.tasks, answers, alone=len(self.benchmarks) == 1), {}
+            for suite in suites:
+                yield suite, _of(suite.tasks, answers, alone=len(suites) == 1), {}
             return
-        suites = [suite_of(benchmark, self.data) for benchmark in self.benchmarks]
         partial = self.settings.partial
         found = interview.answers(suites, self.flags, out=self.out, partial=partial, watch=self.watch)
         for suite, one in zip(suites, found, strict=True):
@@ -189,11 +182,47 @@ class _Work:
                 write_answers(one.answers, self.place(self.out, suite) / "answers.jsonl")
             yield suite, one.answers, one.record
 
+    def opened(self) -> "list[Suite]":
+        """Open the benchmarks, before anything is asked or judged.
+
+        Raises:
+            RecipeError: one is named twice, or has no such profile.
+        """
+        from magicoder import disagreement
+        from magicoder.evaluation import suite_of
+
+        suites: list[Suite] = []
+        for benchmark in self.benchmarks:
+            suite = suite_of(benchmark, self.data)
+            if suite.name in [other.name for other in suites]:
+                raise RecipeError(f"{suite.name} is named twice; name each benchmark once")
+            for profile in disagreement.compared(self.profiles):
+                replace(self.settings, profile=profile).check(suite)
+            suites.append(suite)
+        return suites
+
     def place(self, out: Path, suite: "Suite") -> Path:
         """Return the folder of a benchmark's files, which is there then."""
         folder = out if len(self.benchmarks) == 1 else out / suite.name
         folder.mkdir(parents=True, exist_ok=True)
         return folder
+
+
+def _done(work: _Work, name: str | None, *, as_json: bool) -> str:
+    """Do the work, write what comes of all of it together, and return what is to be said."""
+    from magicoder import standings
+
+    try:
+        if work.flags["only_answers"]:
+            return _only_answers(work, as_json=as_json)
+        results, compared = work.judged()
+    finally:
+        work.watch.close()
+    if work.out is not None:
+        title = name or _title(work.files, results)
+        titled = [(f"{title} ({r.profile})" if compared else title, r) for r in results]
+        standings.write(titled, work.out)
+    return _as_json(results, compared) if as_json else _text(results, compared)
 
 
 def _only_answers(work: _Work, *, as_json: bool) -> str:
@@ -232,7 +261,7 @@ def compare(first: Path, second: Path, *, as_json: bool) -> None:
     from magicoder import scores
     from magicoder.machine import as_text
 
-    one, two = (scores.read(path / RESULTS if path.is_dir() else path) for path in (first, second))
+    one, two = (scores.read(_results_in(path)) for path in (first, second))
     found = scores.compared(one, two)
     if as_json:
         click.echo(as_text({score: {**asdict(c), "is_one": c.is_one} for score, (c, _, _) in found.items()}))
@@ -241,6 +270,19 @@ def compare(first: Path, second: Path, *, as_json: bool) -> None:
         click.echo(_difference(score, comparison))
         for title, tasks in ((f"only {first}", lost), (f"only {second}", won)):
             click.echo(f"  {title}: {', '.join(tasks) or 'none'}")
+
+
+def _results_in(path: Path) -> Path:
+    """Return the results that an argument of `compare` means.
+
+    Raises:
+        RecipeError: it is a folder without results, or with those of several benchmarks or profiles.
+    """
+    if not path.is_dir() or (path / RESULTS).is_file():
+        return path / RESULTS if path.is_dir() else path
+    inside = sorted(str(found.parent) for found in path.rglob(RESULTS))
+    way = f"name one of {', '.join(inside)}" if inside else "name a folder that `magicoder evaluate --out` wrote"
+    raise RecipeError(f"{path}: there is no {RESULTS}; {way}")
 
 
 def _of(tasks: Sequence[Any], answers: "list[Answer]", *, alone: bool) -> "list[Answer]":
@@ -266,8 +308,16 @@ def _write(results: "list[Result]", compared: "list[Disagreements]", folder: Pat
         disagreement.write(compared[-1], folder)
 
 
-def _text(results: "list[Result]") -> str:
-    from magicoder import console
+def _as_json(results: "list[Result]", compared: "list[Disagreements]") -> str:
+    from magicoder import disagreement, scores
+    from magicoder.machine import as_text
+
+    said = {"results": [scores.as_json(result) for result in results]}
+    return as_text(said | {"profiles": [disagreement.as_json(found) for found in compared]})
+
+
+def _text(results: "list[Result]", compared: "list[Disagreements]") -> str:
+    from magicoder import console, disagreement
     from magicoder.scores import percent
 
     rows = [
@@ -291,7 +341,8 @@ def _text(results: "list[Result]") -> str:
         lines += [*_made(result), *_checked(result)]
         if result.unknown:
             lines.append(f"Not in this version: {', '.join(result.unknown[:10])} ({len(result.unknown)} in all)")
-    return "\n".join([*lines, "", f"Isolation: {results[0].isolation}"])
+    lines += ["", f"Isolation: {results[0].isolation}"]
+    return "\n\n".join(["\n".join(lines), *map(disagreement.text, compared)])
 
 
 def _made(result: "Result") -> list[str]:

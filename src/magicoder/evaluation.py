@@ -64,7 +64,7 @@ class Evaluate:
             BenchmarkError: a canonical solution fails here that is not known to fail.
             SandboxError: the sandbox does not work here.
         """
-        self._known(suite)
+        self.check(suite)
         found, unknown = _by_task(suite, answers)
         tasks = [task for task in suite.tasks if task.id in found]
         self._complete(suite, tasks)
@@ -90,7 +90,15 @@ class Evaluate:
                 magicoder=__version__,
             )
 
-    def _known(self, suite: Suite) -> None:
+    def check(self, suite: Suite, answers: Iterable[Answer] | None = None) -> None:
+        """Check what can be known before anything runs: the profile and, where they are given, the answers.
+
+        Raises:
+            RecipeError: the suite has no such profile, or a task has no answer.
+        """
+        if answers is not None:
+            found, _ = _by_task(suite, answers)
+            self._complete(suite, [task for task in suite.tasks if task.id in found])
         name, plus, _ = self.profile.partition("+")
         if name not in suite.profiles:
             hint = plugins.suggest(name, list(suite.profiles))

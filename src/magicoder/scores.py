@@ -186,7 +186,7 @@ def _scores(result: Result) -> dict[str, Any]:
 
 def write(result: Result, path: Path) -> None:
     """Write `results.json`, whole or not at all."""
-    _replace(path, orjson.dumps(as_json(result), option=orjson.OPT_INDENT_2))
+    put(path, orjson.dumps(as_json(result), option=orjson.OPT_INDENT_2))
 
 
 def read(path: Path) -> Result:
@@ -202,14 +202,16 @@ def read(path: Path) -> Result:
     try:
         if isinstance(found, dict) and "eval" in found:
             return _from_evalplus(found, path)
-        return _from_ours(found)
+        return _from_ours(found, path)
+    except RecipeError:
+        raise
     except (KeyError, TypeError, AttributeError, ValueError) as e:
         raise RecipeError(f"{path} holds no results ({e!r}); give a results.json or EvalPlus' eval_results.json") from e
 
 
-def _from_ours(found: Any) -> Result:
+def _from_ours(found: Any, path: Path) -> Result:
     if found["format"] != FORMAT:
-        raise RecipeError(f"results of format {found['format']}, this magicoder reads {FORMAT}: evaluate again")
+        raise RecipeError(f"{path} is of format {found['format']}, this magicoder reads {FORMAT}: evaluate again")
     attempts = [
         Attempt(
             task_id=task["task_id"],
@@ -269,7 +271,7 @@ def _status(checked: Checked) -> str:
 
 def write_evalplus(result: Result, path: Path) -> None:
     """Write EvalPlus' form, whole or not at all."""
-    _replace(path, orjson.dumps(evalplus(result), option=orjson.OPT_INDENT_2))
+    put(path, orjson.dumps(evalplus(result), option=orjson.OPT_INDENT_2))
 
 
 def _from_evalplus(found: Mapping[str, Any], path: Path) -> Result:
@@ -293,7 +295,7 @@ def _from_evalplus(found: Mapping[str, Any], path: Path) -> Result:
                 )
             )
     if not attempts:
-        raise RecipeError(f"{path} has no results in it")
+        raise RecipeError(f"{path} has no results in it; evaluate again")
     is_mbpp = attempts[0].task_id.lower().startswith("mbpp")
     return Result(
         benchmark="mbpp_plus" if is_mbpp else "humaneval_plus",
@@ -323,14 +325,21 @@ def answers(path: Path) -> Iterator[Answer]:
         where = f"{path}:{number}"
         try:
             found = json.loads(line)
-        except ValueError as e:
+        except (ValueError, RecursionError) as e:
             raise RecipeError(f"{where}: not JSON ({e}); a file of samples has one record a line") from None
         task = found.get("task_id") if isinstance(found, dict) else None
         if not isinstance(task, str):
-            raise RecipeError(f"{where}: no task_id in this record")
+            raise RecipeError(f"{where}: no task_id in this record; a file of samples has one record a line")
         text, style = _said(found, where)
-        yield Answer(task_id=task, text=text, style=style, index=seen[task])
+        yield Answer(task_id=_clean(task), text=_clean(text), style=style, index=seen[task])
         seen[task] += 1
+    if not seen:
+        raise RecipeError(f"{path} has no answers in it")
+
+
+def _clean(text: str) -> str:
+    """Return a text without halves of surrogate pairs, which no file can hold: models that are cut off leave some."""
+    return text.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
 
 
 def _said(found: Mapping[str, Any], where: str) -> tuple[str, str]:
@@ -346,7 +355,7 @@ def _said(found: Mapping[str, Any], where: str) -> tuple[str, str]:
 def write_samples(attempts: Iterable[Attempt], path: Path) -> None:
     """Write the programs that were judged as EvalPlus' samples, whole or not at all."""
     lines = (orjson.dumps({"task_id": a.task_id, "solution": a.code}) + b"\n" for a in attempts)
-    _replace(path, b"".join(lines))
+    put(path, b"".join(lines))
 
 
 # ---- two results
@@ -387,6 +396,13 @@ def percent(found: Interval) -> str:
     return f"{100 * found.estimate:.1f} ({100 * found.low:.1f}–{100 * found.high:.1f})"
 
 
+def put(path: Path, data: bytes) -> None:
+    """Write a file, whole or not at all."""
+    partial = path.with_name(f"{path.name}.partial")
+    partial.write_bytes(data)
+    partial.replace(path)
+
+
 def _bytes(path: Path) -> bytes:
     data = path.read_bytes()
     if data[:2] != b"\x1f\x8b":
@@ -395,9 +411,3 @@ def _bytes(path: Path) -> bytes:
         return gzip.decompress(data)
     except (OSError, EOFError, zlib.error) as e:
         raise RecipeError(f"{path}: the archive is damaged ({e}); get it again") from None
-
-
-def _replace(path: Path, data: bytes) -> None:
-    partial = path.with_name(f"{path.name}.partial")
-    partial.write_bytes(data)
-    partial.replace(path)

@@ -15,7 +15,7 @@ import orjson
 
 from magicoder import statistics
 from magicoder.published import Column, Ours, PublishedTable, published
-from magicoder.scores import Attempt, Result, kind_of, percent
+from magicoder.scores import Attempt, Result, kind_of, percent, put
 from magicoder.web.intervals import Estimate, chart
 
 SIGNS: Final = {"confirmed": "", "total": "‡", "unverified": "†"}
@@ -303,9 +303,7 @@ def write(results: Sequence[Titled], folder: Path) -> list[str]:
     }
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in files.items():
-        partial = folder / f"{name}.partial"
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(folder / name)
+        put(folder / name, text.encode())
     return list(files)
 
 

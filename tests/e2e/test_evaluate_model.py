@@ -71,7 +71,7 @@ def test_a_model_is_asked_and_judged_and_nothing_is_asked_or_run_again(
 
     handed_in = magicoder("evaluate", "humaneval", "--samples", "out/answers.jsonl", "--data", few_tasks, "--json")
     assert handed_in.returncode == 0, handed_in.stderr
-    assert json.loads(handed_in.stdout)[0]["scores"] == found["scores"]
+    assert json.loads(handed_in.stdout)["results"][0]["scores"] == found["scores"]
 
 
 def test_a_killed_evaluation_goes_on_and_asks_no_more_than_was_in_flight(

@@ -97,7 +97,12 @@ def test_recorded_evalplus_results_give_the_published_scores(shared_data: Path) 
 
 @pytest.mark.parametrize(
     ("text", "says"),
-    [("[]", "no results"), ("{", "no JSON"), ('{"format": 99}', "format 99"), ('{"eval": {}}', "no results")],
+    [
+        ("[]", "r.json holds no results"),
+        ("{", "r.json is no JSON"),
+        ('{"format": 99}', r"r.json is of format 99, this magicoder reads 1: evaluate again\Z"),
+        ('{"eval": {}}', r"r.json has no results in it; evaluate again\Z"),
+    ],
 )
 def test_what_is_no_result_is_refused(tmp_path: Path, text: str, says: str) -> None:
     (tmp_path / "r.json").write_text(text)
@@ -128,13 +133,27 @@ def test_samples_of_all_kinds_are_read(tmp_path: Path) -> None:
         ("{", ":2: not JSON"),
         ('{"completion": ""}', ":2: no task_id"),
         ('["x"]', ":2: no task_id"),
+        ("[" * 100_000, ":2: not JSON"),
+        ('{"task_id": "a", "completion": "\xe9"}', ":2: not JSON"),
         ('{"task_id": "a", "completion": 1}', ":2: no solution, completion or answer"),
         ('{"task_id": "a", "answer": "", "style": "poem"}', ":2: no style 'poem'"),
     ],
 )
 def test_a_bad_sample_is_named_with_its_line(tmp_path: Path, line: str, says: str) -> None:
-    (tmp_path / "s.jsonl").write_text('{"task_id": "a", "solution": ""}\n' + line)
+    (tmp_path / "s.jsonl").write_text('{"task_id": "a", "solution": ""}\n' + line, encoding="latin-1")
     with pytest.raises(RecipeError, match=says):
+        list(scores.answers(tmp_path / "s.jsonl"))
+
+
+def test_what_editors_and_models_leave_in_a_file_does_no_harm(tmp_path: Path) -> None:
+    half = r'{"task_id": "c", "solution": "x = \"\ud83d\""}'
+    lines = ['{"task_id": "a", "solution": "1"}', "", "  ", '{"task_id": "b", "solution": "2"}', half]
+    (tmp_path / "s.jsonl").write_bytes(b"\xef\xbb\xbf" + "\r\n".join(lines).encode())
+    found = {a.task_id: a.text for a in scores.answers(tmp_path / "s.jsonl")}
+    assert (found.pop("a"), found.pop("b")) == ("1", "2")
+    assert found["c"].strip('x ="') == 3 * "\N{REPLACEMENT CHARACTER}"
+    (tmp_path / "s.jsonl").write_text("\n\n")
+    with pytest.raises(RecipeError, match=r"s.jsonl has no answers in it"):
         list(scores.answers(tmp_path / "s.jsonl"))
 
 

@@ -83,8 +83,8 @@ def root(data: str) -> Path:
 def missing(benchmark: str, path: Path) -> FilesMissing:
     """Return the error for a benchmark that is not on this machine."""
     return FilesMissing(
-        f"{benchmark}: {path} is not there; put the published files there (docs/benchmarks.md says which), "
-        f"or leave {benchmark} out of the recipe"
+        f"{benchmark}: {path} is not there; put the published files there (docs/benchmarks.md says which), name their "
+        f"folder with --data, or leave {benchmark} out"
     )
 
 

@@ -11,11 +11,10 @@ key on `content`, so a stage that is made again with an equal result invalidates
 """
 
 import fcntl
-import os
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -26,6 +25,7 @@ import pyarrow as pa
 from magicoder import __version__
 from magicoder.errors import StoreError
 from magicoder.fingerprint import digest, software
+from magicoder.locks import in_use
 from magicoder.progress import Progress, Silent
 from magicoder.records import Rejection
 from magicoder.schema import schema_of, to_table
@@ -227,29 +227,12 @@ class RunFolder:
         Raises:
             StoreError: another process works in it, it is of another layout, or it cannot be written.
         """
-        with explained(path):
-            if path.exists() and not path.is_dir():
-                raise StoreError(f"{path} is a file; give another folder with --out")
-            path.mkdir(parents=True, exist_ok=True)
-            lock = os.open(path / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                holder = os.read(lock, 32).decode().strip() or "unknown"
-                raise StoreError(
-                    f"{path} is in use by another magicoder run (process {holder}); wait for it, or use another --out"
-                ) from None
-            except OSError as e:
-                raise StoreError(f"{path} cannot be locked ({e.strerror}); give one on a local disk with --out") from e
-            folder = cls(path)
+        folder = cls(path)
+        with ExitStack() as stack:
             with explained(path):
-                os.ftruncate(lock, 0)
-                os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+                stack.enter_context(in_use(path))
                 folder.check_layout()
             yield folder
-        finally:
-            os.close(lock)
 
     def is_busy(self) -> bool:
         """Return whether a process holds the folder's lock."""
