@@ -61,6 +61,8 @@ def _packages() -> Iterator[Finding]:
         ("tokenizers", "tokenizer", "exact token counts in estimates"),
         ("transformers", "transformers", "a teacher in this process"),
         ("vllm", "vllm", "a fast teacher in this process, on a GPU"),
+        ("torch", "train", "training: `magicoder train`"),
+        ("peft", "train", "training adapters (LoRA)"),
     )
     for module, extra, purpose in optional:
         there = importlib.util.find_spec(module) is not None
@@ -70,7 +72,11 @@ def _packages() -> Iterator[Finding]:
 
 def _gpu() -> Finding:
     out = _first_line("nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader")
-    fix = "" if out else "none needed to make data; a teacher can run anywhere behind --base-url"
+    fix = (
+        ""
+        if out
+        else "none needed to make data, a teacher can run anywhere behind --base-url; training large models needs one"
+    )
     return Finding(what="gpu", state="ok" if out else "missing", found=out or "no NVIDIA GPU", fix=fix)
 
 

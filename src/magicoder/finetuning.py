@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -72,11 +73,12 @@ def train(
     """
     from magicoder import console
     from magicoder.recipe import read_training
+    from magicoder.store import explained
     from magicoder.training import launch, run
 
-    if benchmarks and benchmark_data is None:
-        raise RecipeError("--evaluate needs the benchmarks' files; name their folder with --benchmark-data")
     training = _overruled(read_training(recipe), base=base, data=data, processes=processes, device=device)
+    if benchmarks:
+        _check_evaluation(training, benchmark_data)
     folder = out or Path("runs") / training.name
     watch = console.Watch(quiet=quiet or not _is_first())
     try:
@@ -89,14 +91,29 @@ def train(
         wanted = _processes(training)
         if wanted > 1 and not launch.is_member():
             launch.together(sys.argv[1:], wanted, folder / "logs", {_PARENT: str(os.getpid())})
-        facts = run.train(training, folder, watch, _stop())
+        with launch.ending_at_once(watch.close) if launch.is_member() else nullcontext():
+            facts = run.train(training, folder, watch, _stop())
     finally:
         watch.close()
-    if not _is_first() or _PARENT in os.environ:  # the process that started this one goes on
-        return
-    scores = _scores(training, folder, facts, benchmarks, benchmark_data or "") if benchmarks else []
-    report = _report(training, folder, facts, scores)
-    click.echo(as_text({**facts, "scores": scores}) if as_json else _text(facts, folder, report, scores))
+    if _is_first() and _PARENT not in os.environ:  # else the process that started this one goes on
+        scores = _scores(training, folder, facts, benchmarks, benchmark_data or "") if benchmarks else []
+        with explained(folder):
+            report = _report(training, folder, facts, scores)
+        click.echo(as_text({**facts, "scores": scores}) if as_json else _text(facts, folder, report, scores))
+    if launch.is_member():
+        launch.end()
+
+
+def _check_evaluation(training: "Training", data: str | None) -> None:
+    """See that the models can be scored, before hours are spent on them.
+
+    Raises:
+        RecipeError: they cannot; says what is missing.
+    """
+    if data is None:
+        raise RecipeError("--evaluate needs the benchmarks' files; name their folder with --benchmark-data")
+    if training.adapter is not None and not training.adapter.merge:
+        raise RecipeError("--evaluate needs whole models, and adapter.merge is false; set it to true")
 
 
 def _scores(
@@ -199,7 +216,12 @@ def _overruled(
     for name, paths in given.items():
         stages[name] = replace(stages[name], data=tuple(paths))
     model = replace(training.base, model=base, revision="") if base else training.base
+    model = replace(model, model=_at_home(model.model), tokenizer=_at_home(model.tokenizer))
     return replace(training, base=model, machine=machine, stages=tuple(stages.values()))
+
+
+def _at_home(name: str) -> str:
+    return str(Path(name).expanduser()) if name.startswith("~") else name
 
 
 def _plan_text(plan: dict[str, Any], usd_per_hour: float | None) -> str:

@@ -64,6 +64,11 @@ class Plan(Sequence[Step]):
         self._sizes = sizes
         self.unused = len(stream) - self._ends[-1]
 
+    @property
+    def seen(self) -> NDArray[np.int64]:
+        """The examples of all steps, in order; one of several epochs as often as it is learned."""
+        return self._stream[: self._ends[-1]]
+
     def __len__(self) -> int:
         return len(self._ends) - 1
 

@@ -213,7 +213,7 @@ def _make_room(partial: Path, size: int) -> None:
     free = shutil.disk_usage(partial).free
     if free < size:
         raise StoreError(
-            f"the disk of {partial.parent} has {free / 1e9:.1f} GB left and a checkpoint takes {size / 1e9:.1f}; "
+            f"the disk of {partial.parent} has {free / 1e9:.3g} GB left and a checkpoint takes {size / 1e9:.3g}; "
             "earlier checkpoints are as they were: free some space, or give another folder with --out, and run again"
         )
 

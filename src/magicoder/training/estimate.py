@@ -92,6 +92,12 @@ def _here() -> tuple[str, GPU | None]:
     return there.name, GPU(known.tflops if known else 0.0, there.total_memory / GIB)
 
 
+def peak_flops() -> float:
+    """Return the operations a second that the data sheet of this machine's GPU promises; 0: it is not in `GPUS`."""
+    kind = _here()[1]
+    return kind.tflops * 1e12 if kind else 0.0
+
+
 def _stage(training: Training, one: Prepared, size: Any, kind: GPU | None, gpus: int) -> dict[str, Any]:
     learned, _ = one.split(training)
     plan = batches.plan(

@@ -6,16 +6,20 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Final
+from typing import Final, NoReturn
 
 from magicoder.errors import Interrupted, MagicoderError
 
 _POLL_S: Final = 0.1
 _GRACE_S: Final = 20.0
 _TAIL: Final = 30
+LOST: Final = 76
+"""Exit code of a process that ended only because another one was gone (`parallel.Lost`)."""
 
 
 def gpus() -> int:
@@ -30,6 +34,34 @@ def is_member() -> bool:
     return int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
+@contextmanager
+def ending_at_once(close: Callable[[], None]) -> Iterator[None]:
+    """End this process where an error leaves the body, having said what it is: one of several that wait for each other.
+
+    `close` clears the screen first. See `end` for why.
+    """
+    try:
+        yield
+    except BaseException as e:  # whatever it is
+        close()
+        if isinstance(e, MagicoderError):
+            sys.stderr.write(f"error: {e}\n")
+        else:
+            traceback.print_exc()
+        end(e.exit_code if isinstance(e, MagicoderError) else MagicoderError.exit_code)
+
+
+def end(code: int = 0) -> NoReturn:
+    """End this process, one of several, without an orderly end of the interpreter.
+
+    That could take for ever, or abort: threads of torch's process groups wait for processes that are gone, and some
+    are still there when their memory is given back.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
 def together(arguments: Sequence[str], processes: int, logs: Path, environment: Mapping[str, str]) -> None:
     """Run `python -m magicoder ARGUMENTS` in `processes` processes, and wait for all; `environment` is added to ours.
 
@@ -38,7 +70,7 @@ def together(arguments: Sequence[str], processes: int, logs: Path, environment: 
 
     Raises:
         Interrupted: they were asked to stop, and did.
-        MagicoderError: one failed; says which, and its last lines.
+        MagicoderError: one failed; says which, and its last lines; with its exit code.
     """
     logs.mkdir(parents=True, exist_ok=True)
     common = {
@@ -69,11 +101,14 @@ def together(arguments: Sequence[str], processes: int, logs: Path, environment: 
             if process.poll() is None:
                 process.kill()
             process.wait()
-    codes = {process.returncode for process in started}
-    if codes == {Interrupted.exit_code} or (asked and failed is not None):
+    if failed is None and all(process.returncode == 0 for process in started):
+        return
+    if failed is None or asked:
         raise Interrupted("stopped as asked; run the same command again to go on")
-    if failed is not None:
-        raise MagicoderError(_told(failed, started[failed].returncode, logs))
+    rank, code = failed
+    error = MagicoderError(_told(rank, code, logs))
+    error.exit_code = max(code, MagicoderError.exit_code)
+    raise error
 
 
 def _start(arguments: Sequence[str], rank: int, common: Mapping[str, str], logs: Path) -> "subprocess.Popen[bytes]":
@@ -87,24 +122,30 @@ def _start(arguments: Sequence[str], rank: int, common: Mapping[str, str], logs:
         )
 
 
-def _wait(started: "Sequence[subprocess.Popen[bytes]]") -> int | None:
-    """Return the first process that failed, or None; gives the others a while to fail by themselves."""
-    failed: int | None = None
+def _wait(started: "Sequence[subprocess.Popen[bytes]]") -> tuple[int, int] | None:
+    """Return rank and exit code of the process that failed, or None; gives the others a while to end by themselves.
+
+    Of several it is the first, but for those that failed only because another one was gone (`LOST`).
+    """
+    failed: dict[int, int] = {}
     until = float("inf")
-    while any(process.poll() is None for process in started) and time.monotonic() < until:
-        bad = [rank for rank, process in enumerate(started) if process.poll() not in (None, 0, Interrupted.exit_code)]
-        if bad and failed is None:
-            failed, until = bad[0], time.monotonic() + _GRACE_S
+    while True:
+        codes = [process.poll() for process in started]
+        for rank, code in enumerate(codes):
+            if code not in (None, 0, Interrupted.exit_code):
+                failed.setdefault(rank, int(code or 0))
+        if failed:
+            until = min(until, time.monotonic() + _GRACE_S)
+        if None not in codes or time.monotonic() > until:
+            return min(failed.items(), key=lambda one: one[1] == LOST, default=None)
         time.sleep(_POLL_S)
-    if failed is None:
-        failed = next((r for r, p in enumerate(started) if p.poll() not in (None, 0, Interrupted.exit_code)), None)
-    return failed
 
 
 def _told(rank: int, code: int, logs: Path) -> str:
     how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"failed (exit code {code})"
     if rank == 0:
-        return f"process 0 {how}; what it said stands above. Run the same command again to go on"
+        again = "; run the same command again to go on" if code < 0 else ""
+        return f"process 0 {how}; what it said stands above{again}"
     lines = _log(logs, rank).read_text(encoding="utf-8", errors="replace").splitlines()[-_TAIL:]
     return f"process {rank} {how}; its last lines ({_log(logs, rank)}):\n" + "\n".join(lines)
 

@@ -17,13 +17,15 @@ from typing import Any, Final
 
 import torch
 
-from magicoder.errors import Interrupted, MagicoderError
+from magicoder.errors import Interrupted, MagicoderError, StoreError
 from magicoder.fingerprint import number
-from magicoder.store import Progress, swap
+from magicoder.store import Progress, explained, swap
+from magicoder.store.files import sync_tree
 from magicoder.training import (
     attention,
     averaging,
     batches,
+    estimate,
     loss,
     metrics,
     models,
@@ -107,6 +109,7 @@ class _Loop:
         if installed.why and world.is_main:
             course.tell(f"examples are padded, not packed: {installed.why}")
         self.layout, self.size = installed.layout, models.count(model)
+        self.peak = estimate.peak_flops() if world.device.type == "cuda" else 0.0
         if training.machine.compile:
             models.compile_layers(model, self.layout)
         kept = optimizers.bytes_kept(self.optimization, master=training.has_master)
@@ -130,6 +133,11 @@ class _Loop:
     def run(self) -> dict[str, Any]:
         course, training, total = self.course, self.training, len(self.plan)
         done, facts = self._resume()
+        if self.optimization.warmup_steps > total and self.world.is_main:
+            course.tell(
+                f"stage {course.stage.name} has {total} steps, fewer than warmup_steps "
+                f"({self.optimization.warmup_steps}): its learning rate never reaches {self.optimization.learning_rate}"
+            )
         self.progress.expect(total, "steps")
         self.progress.tick(done)
         with self._told(after=done) as told:
@@ -155,7 +163,15 @@ class _Loop:
             facts["held_out_after"] = self._held_out()
             told(total, _named(facts["held_out_after"]))
         self._publish()
-        return {**facts, "steps": total, "unused": self.plan.unused, "parameters": self.size.parameters}
+        learned = course.learned
+        return {
+            **facts,
+            "steps": total,
+            "unused": self.plan.unused,
+            "tokens": int(learned.lengths[self.plan.seen].sum(dtype=int)),
+            "trained_tokens": int(learned.trained[self.plan.seen].sum(dtype=int)),
+            "parameters": self.size.parameters,
+        }
 
     # A step.
 
@@ -176,10 +192,12 @@ class _Loop:
         self.world.sum_gradients(self.parameters)
         found = self.world.sum_of([float(torch.stack(losses).double().sum()) if losses else 0.0])[0]
         if not math.isfinite(found):
-            raise self._no_number(step, rate)
+            raise self._no_number(step, rate, "the loss")
         figures = {"epoch": round(step.epoch, 6), "loss": found, "learning_rate": rate}
         if self.optimization.max_grad_norm:
             figures["grad_norm"] = float(self.optimizer.clip(self.optimization.max_grad_norm))
+            if not math.isfinite(figures["grad_norm"]):
+                raise self._no_number(step, rate, "the norm of the gradients")
         self.optimizer.step(rate)
         self.optimizer.zero_grad()
         return figures | self._speed(step, time.perf_counter() - began)
@@ -219,16 +237,18 @@ class _Loop:
             "tokens_per_s": tokens / seconds,
             "flops_per_s": self.size.flops(lengths) / seconds / self.world.size,
         }
+        if self.peak:
+            figures["mfu"] = figures["flops_per_s"] / self.peak
         if self.world.device.type == "cuda":
             figures["peak_memory_gib"] = torch.cuda.max_memory_allocated() / 2**30
         return figures
 
-    def _no_number(self, step: batches.Step, rate: float) -> MagicoderError:
-        """Return the error that names what to look at; the update of this step was not made."""
+    def _no_number(self, step: batches.Step, rate: float, what: str) -> MagicoderError:
+        """Return the error that names what to look at; nothing of this step is kept."""
         names = ", ".join(self.course.learned.id(i) for i in step.examples[:_NAMED])
         more = f" and {len(step.examples) - _NAMED} more" if len(step.examples) > _NAMED else ""
         return MagicoderError(
-            f"stage {self.course.stage.name}: the loss of step {step.number} is no number (learning rate {rate:.3g}); "
+            f"stage {self.course.stage.name}: {what} of step {step.number} is no number (learning rate {rate:.3g}); "
             f"its examples are {names}{more}. The checkpoints before it are kept. Lower optimization.learning_rate, "
             "set optimization.max_grad_norm (1.0 is usual), or look at those examples, and train into another --out"
         )
@@ -241,7 +261,7 @@ class _Loop:
 
     def _held_out(self) -> dict[str, float]:
         """Return the loss on what each stage holds out, by stage."""
-        return {stage: self._loss_of(encoded) for stage, encoded in self.course.aside.items() if len(encoded)}
+        return {stage: self._loss_of(encoded) for stage, encoded in self.course.aside.items() if encoded.trained.any()}
 
     def _loss_of(self, aside: Encoded) -> float:
         whole = batches.Step(1, 0.0, tuple(range(len(aside))))
@@ -274,6 +294,9 @@ class _Loop:
 
     def _save(self, step: int, facts: dict[str, Any]) -> None:
         groups = {"model": parallel.trained(self.model), "optimizer": self.optimizer.state()}
+        if self.world.any(not parallel.is_finite(groups["model"].values())):  # it would push a good one out
+            rate = schedule.learning_rate(step, len(self.plan), self.optimization, self.training.mode)
+            raise self._no_number(self.plan[step - 1], rate, "a weight")
         self.checkpoints.save(step, groups, facts, self.world)
 
     def _publish(self) -> None:
@@ -290,17 +313,23 @@ class _Loop:
         building = place.with_name(f"{name}.building")
         if self.world.is_main and building.exists():
             shutil.rmtree(building)
-        saving.save(
-            self.model,
-            self.tokenizer,
-            building,
-            world=self.world,
-            adapter=self.training.adapter,
-            template=self.training.examples.template,
-            weights=weights,
-        )
-        if self.world.is_main:
-            swap(building, place)
+        try:
+            saving.save(
+                self.model,
+                self.tokenizer,
+                building,
+                world=self.world,
+                adapter=self.training.adapter,
+                template=self.training.examples.template,
+                weights=weights,
+            )
+            if self.world.is_main:
+                with explained(building):
+                    sync_tree(building)
+                    swap(building, place)
+        except StoreError:
+            shutil.rmtree(building, ignore_errors=True)  # gives back what room it took
+            raise
 
     @contextlib.contextmanager
     def _told(self, after: int) -> Iterator[Callable[[int, dict[str, float]], None]]:
@@ -326,7 +355,8 @@ def _is_due(every: int, step: int) -> bool:
 
 
 def _note(figures: dict[str, float]) -> str:
-    return f"loss {figures['loss']:.4f}, {figures['tokens_per_s']:,.0f} tokens/s"
+    mfu = f", MFU {100 * figures['mfu']:.0f} %" if "mfu" in figures else ""
+    return f"loss {figures['loss']:.4f}, {figures['tokens_per_s']:,.0f} tokens/s{mfu}"
 
 
 @contextlib.contextmanager
@@ -335,13 +365,11 @@ def _explained(course: Course) -> Iterator[None]:
     try:
         yield
     except torch.OutOfMemoryError as e:
-        settings = course.training.batches
-        smaller = (
-            f"batches.micro_batch_rows: {max(1, settings.micro_batch_rows // 2)}"
-            if course.training.is_exact
-            else f"batches.micro_batch_tokens: {max(course.stage.max_length, settings.micro_batch_tokens // 2)}"
-        )
+        tokens = max(course.stage.max_length, course.training.batches.micro_batch_tokens // 2)
+        # In paper-exact the size of micro-batches decides the result.
+        smaller = "" if course.training.is_exact else f"batches.micro_batch_tokens: {tokens}, or "
         raise MagicoderError(
-            f"stage {course.stage.name} does not fit into the GPU's memory ({str(e).splitlines()[0]}). Set {smaller}, "
-            "or machine.checkpointing: true; `magicoder train RECIPE --plan` says what fits. Checkpoints are kept"
+            f"stage {course.stage.name} does not fit into the GPU's memory ({str(e).splitlines()[0]}). Set {smaller}"
+            "machine.checkpointing: true, or several GPUs with machine.strategy: fsdp2, and run again: it goes on from "
+            "the last checkpoint. `magicoder train RECIPE --plan` says what fits"
         ) from e

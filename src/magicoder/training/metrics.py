@@ -9,6 +9,7 @@ from typing import Any, Final, Protocol
 import orjson
 
 from magicoder.errors import RecipeError, StoreError
+from magicoder.store import explained, write_atomic
 
 BOARDS: Final = ("tensorboard", "wandb", "mlflow")
 FILE: Final = "metrics.jsonl"
@@ -27,13 +28,19 @@ class Metrics:
     """The figures of a stage, step by step; a step that is done again replaces its line."""
 
     def __init__(self, path: Path, boards: Sequence[Board]) -> None:
+        self._path = path
         self._file = path.open("ab")
         self._boards = boards
 
     def write(self, step: int, figures: Mapping[str, float]) -> None:
-        """Append a line, and let the boards know."""
-        self._file.write(orjson.dumps({"step": step, **figures}) + b"\n")
-        self._file.flush()
+        """Append a line, and let the boards know.
+
+        Raises:
+            StoreError: the disk is full.
+        """
+        with explained(self._path):
+            self._file.write(orjson.dumps({"step": step, **figures}) + b"\n")
+            self._file.flush()
         for board in self._boards:
             board.show(step, figures)
 
@@ -53,8 +60,10 @@ def opened(folder: Path, *, after: int, boards: Sequence[str], run: str) -> Iter
         RecipeError: a board is unknown, or its package is not installed.
     """
     path = folder / FILE
-    kept = [line for line in read(folder) if line["step"] <= after]
-    path.write_bytes(b"".join(orjson.dumps(line) + b"\n" for line in kept))
+    # What was held out is looked at again where the run goes on: before the first step, and behind the last one.
+    kept = [line for line in read(folder) if line["step"] < after or (line["step"] == after and "loss" in line)]
+    with explained(folder):
+        write_atomic(path, b"".join(orjson.dumps(line) + b"\n" for line in kept))
     with ExitStack() as stack:
         shown = [_board(name, folder, run, stack) for name in boards]
         metrics = Metrics(path, shown)

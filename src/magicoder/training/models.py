@@ -43,7 +43,7 @@ def load_tokenizer(base: Base) -> Any:
 
 _WHERE: Final = (
     "It must be a folder with a model as transformers writes it, or the name of one on the Hugging Face hub (which "
-    "needs the network, and `huggingface-cli login` for models behind a licence)."
+    "needs the network, and `hf auth login` for models behind a licence)."
 )
 
 
@@ -84,6 +84,16 @@ def configuration(base: Base) -> Any:
     return config
 
 
+def positions(base: Base) -> int | None:
+    """Return how many tokens the model can read at once by its configuration, None where that names no limit.
+
+    Raises:
+        RecipeError: as `configuration`.
+    """
+    found = getattr(configuration(base).get_text_config(), "max_position_embeddings", None)
+    return found if isinstance(found, int) and found > 0 else None
+
+
 def load(
     base: Base,
     precision: Precision,
@@ -107,6 +117,8 @@ def load(
     device = torch.device(device)
     if precision.fp8:
         _refuse_fp8(device, machine)
+    if base.random_weights and adapter is not None and adapter.quantized:
+        raise RecipeError("adapter.quantized: weights that are drawn (base.random_weights) are not kept in 4 bits.")
     config = configuration(base)
     _check_vocabulary(config, base, tokenizer)
     try:
@@ -215,7 +227,10 @@ def _pretrained(config: Any, base: Base, precision: Precision, device: Any, adap
             **options,
         )
     except (OSError, ValueError, KeyError, SafetensorError) as reason:
-        raise RecipeError(f"base.model: cannot load the weights of {base.model!r}: {_first_line(reason)}") from reason
+        raise RecipeError(
+            f"base.model: cannot load the weights of {base.model!r}: {_first_line(reason)}. Copy the whole model, or "
+            "set base.random_weights: true to try a recipe with drawn ones."
+        ) from reason
     missing = sorted(found["missing_keys"])
     if missing or found.get("mismatched_keys"):
         odd = (missing or sorted(str(key) for key in found["mismatched_keys"]))[0]

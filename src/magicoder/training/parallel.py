@@ -4,6 +4,7 @@ What is counted and decided goes over the CPU (gloo), so that asking never waits
 """
 
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,14 +15,23 @@ import torch
 import torch.distributed as dist
 from torch.distributed.tensor import DTensor, distribute_tensor
 
-from magicoder.errors import Interrupted, RecipeError
+from magicoder.errors import Interrupted, MagicoderError, RecipeError
+from magicoder.training.launch import LOST
 from magicoder.training.settings import Machine
 
 BUCKET_BYTES: Final = 128 << 20
 """Gradients are summed in pieces of about this size: large enough for the wires, small beside the model."""
 
+_GLOO: Final = re.compile(r"gloo/|Connection (reset|closed|refused)|Broken pipe")
+"""What gloo's errors say, which have no type of their own, when another process is gone."""
 _PATIENCE: Final = timedelta(hours=1)
 """How long processes wait for one that writes a checkpoint or compiles."""
+
+
+class Lost(MagicoderError):  # noqa: N818 - not an error of this process
+    """Another process of the run is gone; what ended it, it says itself."""
+
+    exit_code = LOST
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +135,7 @@ def start(machine: Machine) -> Iterator[World]:
 
     Raises:
         RecipeError: a GPU is asked for and there is none for this process.
+        Lost: another process ended.
     """
     size, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
     device = _device(machine.device, int(os.environ.get("LOCAL_RANK", "0")))
@@ -137,6 +148,10 @@ def start(machine: Machine) -> Iterator[World]:
         yield World(rank, size, device)
     except Interrupted:  # all stop; after any other error the others may wait, and leaving would wait for them
         dist.destroy_process_group()
+        raise
+    except RuntimeError as e:
+        if isinstance(e, dist.DistError) or _GLOO.search(str(e)):
+            raise Lost(f"process {rank} goes no further: it cannot reach the others, of which one has ended") from e
         raise
     dist.destroy_process_group()
 
@@ -200,6 +215,13 @@ def trained(model: Any) -> dict[str, torch.Tensor]:
     found = {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
     kept = model.state_dict().keys()  # many buffers can be made again, and are not among them
     return found | {name: b for name, b in model.named_buffers() if name in kept}
+
+
+def is_finite(tensors: Iterable[torch.Tensor]) -> bool:
+    """Return whether this process' parts of `tensors` hold numbers only. Asks the device once."""
+    parts = [t.to_local() if isinstance(t, DTensor) else t for t in tensors]
+    found = [torch.isfinite(part).all() for part in parts if part.is_floating_point()]
+    return bool(torch.stack(found).all()) if found else True
 
 
 def load(model: Any, tensors: Mapping[str, torch.Tensor]) -> None:

@@ -11,7 +11,8 @@
 
 import fcntl
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,8 +20,8 @@ from typing import Any, Final, Protocol
 
 import orjson
 
-from magicoder.errors import RecipeError, StoreError
-from magicoder.fingerprint import canonical, digest, digest_files, number
+from magicoder.errors import Interrupted, RecipeError, StoreError
+from magicoder.fingerprint import canonical, digest, digest_bytes, digest_files, number
 from magicoder.store import Progress, explained, write_atomic
 from magicoder.training import data, encoding
 from magicoder.training.encoded import Encoded
@@ -28,6 +29,8 @@ from magicoder.training.settings import Base, Stage, Training
 
 DONE: Final = "done.json"
 _STAGE: Final = "stage.json"
+_DATASET: Final = "run.json"
+"""What a folder has in which a dataset was made."""
 
 
 class Watch(Protocol):
@@ -59,9 +62,13 @@ class Prepared:
     decides: dict[str, Any]
 
     @property
-    def is_done(self) -> bool:
-        """Whether the stage's result is there."""
-        return (self.folder / DONE).exists()
+    def facts(self) -> dict[str, Any] | None:
+        """What the loop said when it was done; None if the stage's result is not there."""
+        try:
+            found: dict[str, Any] = orjson.loads((self.folder / DONE).read_bytes())
+        except (FileNotFoundError, orjson.JSONDecodeError):
+            return None
+        return found if any(self.model.rglob("*.safetensors")) else None
 
     def split(self, training: Training) -> tuple[Encoded, Encoded]:
         """Return the examples to learn from, and those held out: the ones whose ids have the smallest digests."""
@@ -77,19 +84,29 @@ class Prepared:
         return self.folder / "model"
 
 
-def prepare(training: Training, folder: Path, watch: Watch) -> list[Prepared]:
+def prepare(training: Training, folder: Path, watch: Watch, stop: Callable[[], bool] = lambda: False) -> list[Prepared]:
     """Turn the rows of every stage into tokens, where that is not done; nothing is computed yet.
 
     Raises:
-        RecipeError: the base is unknown, data are missing or malformed, no row is left to learn from.
-        StoreError: `folder` has a stage made with other settings; says which.
+        RecipeError: the base is unknown, data are missing or malformed, no row is left to learn from, an example is
+            longer than the model can read.
+        StoreError: `folder` has a stage made with other settings (says which), or a dataset.
+        Interrupted: `stop()` became true.
     """
     from magicoder.training import models
 
+    if (folder / _DATASET).exists():
+        raise StoreError(f"{folder} is the folder of a dataset; give another one with --out")
+    positions = models.positions(training.base)
     tokenizer = models.load_tokenizer(training.base)
     base, before, prepared = training.base, _content(training.base), []
     for stage in training.stages:
-        encoded = _encoded(training, stage, tokenizer, folder / "examples" / stage.name, watch)
+        encoded = _encoded(training, stage, tokenizer, folder / "examples" / stage.name, watch, stop)
+        if positions and encoded.report.longest > positions:
+            raise RecipeError(
+                f"stage {stage.name} has an example of {encoded.report.longest} tokens, and the model reads "
+                f"{positions} (max_position_embeddings); set max_length: {positions}"
+            )
         if len(encoded.lengths) <= training.held_out.examples:
             raise RecipeError(
                 f"stage {stage.name} has {len(encoded.lengths)} examples, and held_out.examples is "
@@ -106,8 +123,26 @@ def prepare(training: Training, folder: Path, watch: Watch) -> list[Prepared]:
     return prepared
 
 
-def _encoded(training: Training, stage: Stage, tokenizer: Any, folder: Path, watch: Watch) -> Encoded:
-    progress = watch.stage(f"tokens {stage.name}")
+@dataclass(frozen=True, slots=True)
+class _Stoppable:
+    """Progress that ends the work at its next tick once it is to stop."""
+
+    shown: Progress
+    stop: Callable[[], bool]
+
+    def expect(self, total: int | None, unit: str) -> None:
+        self.shown.expect(total, unit)
+
+    def tick(self, count: int, note: str = "") -> None:
+        self.shown.tick(count, note)
+        if self.stop():
+            raise Interrupted("stopped as asked before anything was trained; run the same command again to go on")
+
+
+def _encoded(  # noqa: PLR0917 - private
+    training: Training, stage: Stage, tokenizer: Any, folder: Path, watch: Watch, stop: Callable[[], bool]
+) -> Encoded:
+    progress = _Stoppable(watch.stage(f"tokens {stage.name}"), stop)
     encoded = encoding.encode(
         data.conversations(stage),
         tokenizer,
@@ -135,10 +170,24 @@ def _encoded(training: Training, stage: Stage, tokenizer: Any, folder: Path, wat
 
 
 def _deciding(training: Training, stage: Stage, encoded: Encoded, before: str) -> dict[str, Any]:
-    """Return what decides a stage's weights. Where data lie and what things are called does not."""
-    whole = {name: value for name, value in canonical(training).items() if name not in ("", "name", "base", "stages")}
-    own = {name: value for name, value in canonical(stage).items() if name not in ("", "name", "data", "columns")}
-    return {**whole, "stage": own, "base": before, "examples_key": encoded.key}
+    """Return what decides a stage's weights, but for rounding.
+
+    Where data lie, what things are called, how a step is cut into micro-batches and how often the loss is looked at do
+    not: who runs out of memory may take smaller micro-batches and go on. In `paper-exact` micro-batches weigh.
+    """
+    own = {name: value for name, value in canonical(stage).items() if name in ("epochs", "max_length", "max_examples")}
+    batches = canonical(training.batches)
+    kept = ("examples", "micro_batch_rows", "processes") if training.is_exact else ("examples",)
+    return {
+        **{name: canonical(getattr(training, name)) for name in ("mode", "random_seed", "examples", "adapter")},
+        "batches": {name: batches[name] for name in kept},
+        "optimization": canonical(training.optimization_of(stage)),
+        "precision": {**canonical(training.precision), "master": training.has_master},
+        "held_out": {"examples": training.held_out.examples},
+        "stage": own,
+        "base": before,
+        "examples_key": encoded.key,
+    }
 
 
 def _content(base: Base) -> str:
@@ -163,7 +212,10 @@ def _refuse_other(one: Prepared) -> None:
     path = one.folder / _STAGE
     if not path.exists():
         return
-    found = orjson.loads(path.read_bytes())
+    try:
+        found = orjson.loads(path.read_bytes())
+    except orjson.JSONDecodeError as e:
+        raise StoreError(f"{path} is damaged ({e}); delete {one.folder} to train the stage anew") from e
     if found["key"] == one.key:
         return
     changed = ", ".join(_changed(found["decides"], one.decides)) or "something"
@@ -220,15 +272,40 @@ def train(training: Training, folder: Path, watch: Watch, stop: Callable[[], boo
 
     _quiet()
     with parallel.start(training.machine) as world, locked(folder) if world.is_main else nullcontext():
-        first = prepare(training, folder, watch) if world.is_main else None
+        first = prepare(training, folder, watch, stop) if world.is_main else None
         world.barrier()
         prepared = first or prepare(training, folder, watch)  # the others find the tokens made
         aside = {one.stage.name: one.split(training)[1] for one in prepared}
+        if world.is_main:
+            _warn_of_learned(training, prepared, aside, watch)
         for one in prepared:
-            if not one.is_done:
+            if world.share(one.facts is None):
+                if world.any(stop()):
+                    raise Interrupted(
+                        f"stopped as asked before stage {one.stage.name}; run the same command again to go on"
+                    )
                 _train(training, one, world, watch, aside=aside, stop=stop)
             world.barrier()
-        return {"model": str(prepared[-1].model), "stages": [_facts(one) for one in prepared]}
+        return {"model": str(prepared[-1].model), "stages": [_facts(one, training) for one in prepared]}
+
+
+def _warn_of_learned(
+    training: Training, prepared: Sequence[Prepared], aside: Mapping[str, Encoded], watch: Watch
+) -> None:
+    """Say so where what is held out is learned all the same, because the same tokens stand in another example."""
+    held = {_tokens(encoded, i): name for name, encoded in aside.items() for i in range(len(encoded))}
+    for one in prepared if held else ():
+        learned = one.split(training)[0]
+        twice = Counter(held[same] for i in range(len(learned)) if (same := _tokens(learned, i)) in held)
+        for name, count in sorted(twice.items()):
+            watch.warn(
+                f"stage {one.stage.name} learns {count:,} examples that are equal to one held out of {name}; the loss "
+                "on what is held out looks better than it is"
+            )
+
+
+def _tokens(encoded: Encoded, i: int) -> str:
+    return digest_bytes(encoded.tokens(i).tobytes())
 
 
 def _quiet() -> None:
@@ -266,21 +343,21 @@ def _train(
     )
     facts = loop.train(course, world, watch.stage(f"train {one.stage.name}"), stop)
     if world.is_main:
-        write_atomic(one.folder / DONE, _json(facts))
+        with explained(one.folder):
+            write_atomic(one.folder / DONE, _json(facts))
 
 
-def _facts(one: Prepared) -> dict[str, Any]:
-    report, done = one.encoded.report, orjson.loads((one.folder / DONE).read_bytes())
+def _facts(one: Prepared, training: Training) -> dict[str, Any]:
+    """Return what is said of a stage: what became of its rows, and what the loop found."""
+    report = one.encoded.report
     return {
         "stage": one.stage.name,
-        "examples": report.kept,
+        "examples": report.kept - training.held_out.examples,
         "dropped": report.dropped,
         "truncated": report.truncated,
         "epochs": one.stage.epochs,
         "max_length": one.stage.max_length,
-        "tokens": report.tokens * one.stage.epochs,
-        "trained_tokens": report.trained_tokens * one.stage.epochs,
-        **done,
+        **(one.facts or {}),
     }
 
 

@@ -1,6 +1,8 @@
 """A trained model on disk, as transformers writes one: what vLLM, llama.cpp's converter and the next stage load."""
 
 import copy
+import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +17,7 @@ from magicoder.training.settings import Adapter
 
 DTYPE: Final = torch.bfloat16
 SHARD: Final = "5GB"
+_OS_ERROR: Final = re.compile(r"\(os error (\d+)\)")
 _VOCABULARY: Final = ("tokenizer.model", "spiece.model")
 """Files of a tokenizer that converters read and that transformers does not always write again."""
 
@@ -42,7 +45,7 @@ def save(
     """
     given = weights or {}
     main = world is None or world.is_main
-    with explained(folder), quiet():
+    with explained(folder), _numbered(), quiet():
         if main:
             folder.mkdir(parents=True, exist_ok=True)
         if adapter is not None:
@@ -60,6 +63,18 @@ def save(
                 empty.save_pretrained(folder, state_dict=found, max_shard_size=SHARD)
         if main:
             _save_tokenizer(tokenizer, folder, template)
+
+
+@contextmanager
+def _numbered() -> Iterator[None]:
+    """Turn what safetensors and tokenizers say of the operating system's errors into such errors."""
+    try:
+        yield
+    except Exception as e:  # they have no common base, and that of tokenizers no type at all
+        found = _OS_ERROR.search(str(e))
+        if found is None or isinstance(e, OSError):
+            raise
+        raise OSError(int(found[1]), os.strerror(int(found[1]))) from e
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """Everything that decides a training run, as one typed value. Pure Python: nothing here loads torch."""
 
 import difflib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
@@ -15,6 +16,7 @@ STRATEGIES: Final = ("auto", "ddp", "fsdp2")
 DTYPES: Final = ("bfloat16", "float32")
 TEMPLATES: Final = ("magicoder", "chat")
 BOUNDARIES: Final = ("separate", "joint")
+DEVICES: Final = ("auto", "cpu", "cuda")
 
 
 def _one_of(value: str, known: Sequence[str], name: str) -> None:
@@ -25,8 +27,13 @@ def _one_of(value: str, known: Sequence[str], name: str) -> None:
 
 
 def _at_least(value: float, least: float, name: str) -> None:
-    if value < least:
+    if not (value >= least and math.isfinite(value)):
         raise ValueError(f"{name} is {value}; it must be at least {least}")
+
+
+def _above_zero(value: float, name: str) -> None:
+    if not (value > 0 and math.isfinite(value)):
+        raise ValueError(f"{name} is {value}; it must be above 0")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +63,7 @@ class Stage:
     epochs      how often every example is seen
     max_length  tokens of an example, special tokens included; what is longer is cut on the right and counted
     max_examples  reads no more than these; 0: all
+    learning_rate, warmup_steps  of this stage; none: those of `optimization`
     """
 
     name: str
@@ -75,6 +83,9 @@ class Stage:
         _at_least(self.epochs, 1, "epochs")
         _at_least(self.max_length, 2, "max_length")
         _at_least(self.max_examples, 0, "max_examples")
+        if self.learning_rate is not None:
+            _above_zero(self.learning_rate, "learning_rate")
+        _at_least(self.warmup_steps or 0, 0, "warmup_steps")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,8 +156,10 @@ class Optimization:
     def __post_init__(self) -> None:
         _one_of(self.optimizer, OPTIMIZERS, "optimizer")
         _one_of(self.schedule, SCHEDULES, "schedule")
-        _at_least(self.learning_rate, 0, "learning_rate")
+        _above_zero(self.learning_rate, "learning_rate")
+        _above_zero(self.epsilon, "epsilon")
         _at_least(self.warmup_steps, 0, "warmup_steps")
+        _at_least(self.weight_decay, 0, "weight_decay")
         _at_least(self.max_grad_norm, 0, "max_grad_norm")
         if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
             raise ValueError(f"betas are {list(self.betas)}; give two numbers from 0 to below 1, e.g. [0.9, 0.999]")
@@ -188,6 +201,9 @@ class Adapter:
 
     def __post_init__(self) -> None:
         _at_least(self.rank, 1, "rank")
+        _above_zero(self.alpha, "alpha")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout is {self.dropout}; it is a share from 0 to below 1")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,6 +224,7 @@ class Machine:
     compile: bool = False
 
     def __post_init__(self) -> None:
+        _one_of(self.device, DEVICES, "device")
         _one_of(self.strategy, STRATEGIES, "strategy")
         _at_least(self.processes, 0, "processes")
 
@@ -229,6 +246,8 @@ class Checkpoints:
         _at_least(self.every_steps, 0, "every_steps")
         _at_least(self.keep, 1, "keep")
         _at_least(self.average, 0, "average")
+        if self.average == 1:
+            raise ValueError("average is 1, and the mean of one checkpoint is the model itself; give 2 or more, or 0")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -241,6 +260,10 @@ class HeldOut:
 
     examples: int = 0
     every_steps: int = 0
+
+    def __post_init__(self) -> None:
+        _at_least(self.examples, 0, "examples")
+        _at_least(self.every_steps, 0, "every_steps")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -63,7 +63,7 @@ def _charts(figures: Mapping[str, Sequence[Mapping[str, float]]], first: Mapping
     def curves(field: str, *, smooth: bool = False) -> list[Curve]:
         made = []
         for stage, lines in figures.items():
-            points = [(first[stage] + line["step"], line[field]) for line in lines if field in line]
+            points = [(first[stage] + line["step"], line[field]) for line in lines if line.get(field) is not None]
             made.append(Curve(name=stage, points=tuple(_smoothed(points) if smooth else points)))
         return [curve for curve in made if curve.points]
 
@@ -82,7 +82,9 @@ def _charts(figures: Mapping[str, Sequence[Mapping[str, float]]], first: Mapping
 def _points(
     figures: Mapping[str, Sequence[Mapping[str, float]]], first: Mapping[str, float], field: str
 ) -> list[tuple[float, float]]:
-    return [(first[s] + line["step"], line[field]) for s in figures for line in figures[s] if field in line]
+    return [
+        (first[s] + line["step"], line[field]) for s in figures for line in figures[s] if line.get(field) is not None
+    ]
 
 
 def _smoothed(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
@@ -111,7 +113,7 @@ def _losses(stages: Sequence[Mapping[str, Any]]) -> list[list[str]]:
     sets = _held_out(stages)
     models = [("base", stages[0]["held_out_before"])] if sets else []
     models += [(f"after {stage['stage']}", stage["held_out_after"]) for stage in stages if sets]
-    return [[name, *(f"{losses[one]:.4f}" for one in sets)] for name, losses in models]
+    return [[name, *("" if losses[one] is None else f"{losses[one]:.4f}" for one in sets)] for name, losses in models]
 
 
 def _template() -> jinja2.Template:
