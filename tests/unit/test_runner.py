@@ -211,27 +211,37 @@ def test_an_idle_worker_that_was_killed_is_replaced(runner: Controller) -> None:
     assert len(list(runner.run([program(f"say again {i}") for i in range(64)]))) == 64
 
 
-def test_a_script_without_a_guard_is_told_so(tmp_path: Path) -> None:
-    script = tmp_path / "script.py"
-    script.write_text(
+def run_script(path: Path, source: str, judge: str) -> "subprocess.CompletedProcess[str]":
+    path.write_text(
         "from magicoder.records import Program\nfrom magicoder.sandboxes._runner import Controller\n"
         "from magicoder.sandboxes._workers import Workers\nfrom tests.fake_cells import FakeJails\n"
+        f"{judge}\n"
         "workers = Workers(FakeJails(), 1)\n"
         "runner = Controller(FakeJails(), workers, None, 'fake', 'fake', again=False)\n"
-        "try:\n    list(runner.run([Program(language='python', files=(('', 'say a'),))]))\n"
+        f"program = Program(language='python', files=(('', {source!r}),), judge=judge)\n"
+        "try:\n    print(next(runner.run([program])).outcome)\n"
         "finally:\n    workers.close()\n"
     )
     root = Path(__file__).parent.parent.parent
-    done = subprocess.run(
-        [sys.executable, script],
-        check=False,
-        env={**os.environ, "PYTHONPATH": str(root)},
-        capture_output=True,
-        text=True,
-        timeout=60,
+    environment = {**os.environ, "PYTHONPATH": str(root)}
+    return subprocess.run(
+        [sys.executable, path], check=False, env=environment, capture_output=True, text=True, timeout=60
     )
+
+
+def test_a_script_without_a_guard_is_told_so_if_workers_have_to_import_it(tmp_path: Path) -> None:
+    own = (
+        "from dataclasses import dataclass\n@dataclass(frozen=True, slots=True, kw_only=True)\nclass One:\n"
+        "    entry_point: str = 'f'\n    def __call__(self, call):\n        assert call(1) == 1\njudge = One()"
+    )
+    done = run_script(tmp_path / "script.py", "def f(x): return x", own)
     assert done.returncode == 1
     assert "under `if __name__" in done.stderr.splitlines()[-1]
+
+
+def test_a_script_that_workers_need_nothing_of_needs_no_guard(tmp_path: Path) -> None:
+    done = run_script(tmp_path / "script.py", "say a", "judge = None")
+    assert (done.returncode, done.stdout) == (0, "passed\n"), done.stderr
 
 
 def test_ctrl_c_ends_the_run_at_once(runner: Controller) -> None:

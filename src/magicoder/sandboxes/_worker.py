@@ -5,10 +5,10 @@ along. It ends with its parent, and its cell with it.
 """
 
 import os
-import pickle
 import signal
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from typing import Any, Final
@@ -46,8 +46,8 @@ class News:
     broken: tuple[int, str] | None = None
 
 
-def work(connection: Connection, opens: Opens, cpu: int, parent: int) -> None:
-    """Serve until the connection closes."""
+def work(connection: Connection, opens: Opens, cpu: int, parent: int, load: Callable[[bytes], Any]) -> None:
+    """Serve until the connection closes. `load` unpickles."""
     os.setpgrp()  # Ctrl-C is for the parent
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     _kernel.control(_kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -55,13 +55,11 @@ def work(connection: Connection, opens: Opens, cpu: int, parent: int) -> None:
         return
     sys.setrecursionlimit(10_000)
     bench = Bench(opens, cpu)
-    judges: dict[str, bytes | Judge] = {}
+    judges = _Judges(load)
     try:
         while True:
             batch: Batch = connection.recv()
-            for digest in batch.forget:
-                judges.pop(digest, None)
-            judges.update(batch.judges)
+            judges.update(batch)
             connection.send(_judged(bench, batch, judges, connection))
     except (EOFError, ConnectionError):
         pass
@@ -69,13 +67,13 @@ def work(connection: Connection, opens: Opens, cpu: int, parent: int) -> None:
         bench.close()
 
 
-def _judged(bench: Bench, batch: Batch, judges: dict[str, bytes | Judge], connection: Connection) -> News:
+def _judged(bench: Bench, batch: Batch, judges: "_Judges", connection: Connection) -> News:
     """Judge a batch and return the last news of it; earlier ones have been sent."""
     begun = time.monotonic()
     last = batch.programs[-1][0]
     for number, bare, digest in batch.programs:
         try:
-            program = replace(bare, judge=_judge(digest, judges)) if digest else bare
+            program = replace(bare, judge=judges.get(digest)) if digest else bare
             verdict = _steady(bench, program)
         except MagicoderError as e:
             return News(done=True, broken=(number, str(e)))
@@ -98,13 +96,26 @@ def _steady(bench: Bench, program: Program) -> Verdict:
         return bench.judge(program)
 
 
-def _judge(digest: str, judges: dict[str, bytes | Judge]) -> Judge:
-    """Return a judge that was sent, unpacked when it is first needed."""
-    judge: Any = judges[digest]
-    if isinstance(judge, bytes):
-        try:
-            judge = judges[digest] = pickle.loads(judge)  # noqa: S301 - from our own parent
-        except (AttributeError, ImportError) as e:
-            raise SandboxError(f"a judge cannot be loaded in a worker; define it in a module ({e})") from None
-    found: Judge = judge
-    return found
+class _Judges:
+    """The judges that were sent, by digest; each is unpacked when it is first needed."""
+
+    def __init__(self, load: Callable[[bytes], Any]) -> None:
+        self._load = load
+        self._held: dict[str, bytes | Judge] = {}
+
+    def update(self, batch: Batch) -> None:
+        """Take those of a batch."""
+        for digest in batch.forget:
+            self._held.pop(digest, None)
+        self._held.update(batch.judges)
+
+    def get(self, digest: str) -> Judge:
+        """Return one. Raises SandboxError."""
+        judge: Any = self._held[digest]
+        if isinstance(judge, bytes):
+            try:
+                judge = self._held[digest] = self._load(judge)
+            except (AttributeError, ImportError) as e:
+                raise SandboxError(f"a judge cannot be loaded in a worker; define it in a module ({e})") from None
+        found: Judge = judge
+        return found

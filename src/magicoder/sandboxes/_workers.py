@@ -1,37 +1,158 @@
 """The worker processes as their parent sees them: started, given batches, listened to, ended."""
 
 import contextlib
+import json
 import math
-import multiprocessing
 import os
 import pickle
+import select
 import signal
+import socket
+import subprocess
+import sys
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing import connection as connections
+from multiprocessing import spawn
 from multiprocessing.connection import Connection
-from multiprocessing.context import SpawnProcess
-from typing import Final
+from typing import Any, Final
 
 from magicoder.errors import SandboxError
 from magicoder.records import Judge, Program
-from magicoder.sandboxes import _worker
 from magicoder.sandboxes._judging import Opens
 from magicoder.sandboxes._worker import Batch, News
 
 _JUDGES_PER_WORKER: Final = 4
+_START_S: Final = 120.0
+_BOOT: Final = """
+import pickle, sys
+sys.path[:], opens, script = pickle.load(sys.stdin.buffer)
+from magicoder.sandboxes._nursery import main
+main(int(sys.argv[1]), int(sys.argv[2]), opens, script)
+"""
+
+
+class _Child:
+    """A process that the nursery has forked."""
+
+    def __init__(self, pid: int, pidfd: int, told: int) -> None:
+        self.pid = pid
+        self._pidfd = pidfd
+        self._told = told
+        self.exitcode: int | None = None
+
+    def join(self, timeout_s: float | None = None) -> None:
+        """Wait for its end, at most that long; then `exitcode` is set."""
+        if self.exitcode is not None:
+            return
+        poll = select.poll()
+        poll.register(self._told, select.POLLIN)
+        if poll.poll(None if timeout_s is None else timeout_s * 1000):
+            text = os.read(self._told, 16)
+            self.exitcode = int(text) if text else -signal.SIGKILL  # it goes with the nursery
+
+    def kill(self) -> None:
+        """End it."""
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+
+    def close(self) -> None:
+        """Forget it."""
+        os.close(self._pidfd)
+        os.close(self._told)
+
+
+class Nursery:
+    """What workers are forked from (`_nursery`), started when the first one is needed, and again if it has died."""
+
+    def __init__(self, opens: Opens) -> None:
+        self._opens = opens
+        # Of its own, and as old as we are: PR_SET_PDEATHSIG goes by thread.
+        self._starter = ThreadPoolExecutor(1, thread_name_prefix="sandbox")
+        self._process: subprocess.Popen[bytes] | None = None
+        self._line: socket.socket | None = None
+
+    def fork(self, cpu: int, modules: Sequence[str]) -> tuple[_Child, Connection]:
+        """Return a new worker, and the line to it. `modules` are loaded before.
+
+        Raises:
+            SandboxError: none comes.
+        """
+        for again in (True, False):
+            if self._line is None:
+                self._starter.submit(self._start).result()
+            with contextlib.suppress(OSError):
+                return self._asked(cpu, modules)
+            self.close_line()
+            if not again:
+                break
+        raise SandboxError("the process that workers are forked from does not start; what it printed says why")
+
+    def _asked(self, cpu: int, modules: Sequence[str]) -> tuple[_Child, Connection]:
+        assert self._line is not None
+        ours, theirs = socket.socketpair()
+        told, tell = os.pipe()
+        try:
+            order = json.dumps({"cpu": cpu, "modules": list(modules)}).encode()
+            socket.send_fds(self._line, [order], [theirs.fileno(), tell])
+            data, fds, _, _ = socket.recv_fds(self._line, 64, 1)
+            if not data:
+                raise ConnectionError("it has ended")
+        except BaseException:
+            os.close(told)
+            ours.close()
+            raise
+        finally:
+            os.close(tell)
+            theirs.close()
+        return _Child(int(data), fds[0], told), Connection(ours.detach())
+
+    def _start(self) -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # inherited until it has its own process group
+        data: dict[str, Any] = spawn.get_preparation_data("sandbox")
+        script = {name: data[name] for name in data if name.startswith("init_main")}
+        near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        near.settimeout(_START_S)
+        flags: list[str] = getattr(subprocess, "_args_from_interpreter_flags")()  # noqa: B009 - as multiprocessing does
+        with far:
+            self._process = subprocess.Popen(  # noqa: S603 - this interpreter
+                [sys.executable, *flags, "-c", _BOOT, str(far.fileno()), str(os.getpid())],
+                stdin=subprocess.PIPE,
+                pass_fds=(far.fileno(),),
+            )
+        assert self._process.stdin is not None
+        with contextlib.suppress(OSError), self._process.stdin as pipe:
+            pickle.dump((data["sys_path"], pickle.dumps(self._opens, protocol=5), script), pipe)
+        self._line = near
+
+    def close_line(self) -> None:
+        """End it, if that has not happened; workers go with it."""
+        if self._line is not None:
+            self._line.close()
+            self._line = None
+        process, self._process = self._process, None
+        if process is not None:
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+    def close(self) -> None:
+        """End it for good."""
+        self.close_line()
+        self._starter.shutdown()
 
 
 class Worker:
     """One worker process, started when it is first needed, and again after it ended."""
 
-    def __init__(self, opens: Opens, cpu: int, starter: ThreadPoolExecutor) -> None:
-        self._opens = opens
+    def __init__(self, nursery: Nursery, cpu: int) -> None:
+        self._nursery = nursery
         self._cpu = cpu
-        self._starter = starter
-        self._process: SpawnProcess | None = None
+        self._process: _Child | None = None
         self._connection: Connection | None = None
         self._held: OrderedDict[str, None] = OrderedDict()
         self.batch: list[int] = []
@@ -52,7 +173,11 @@ class Worker:
     def send(self, programs: Sequence[tuple[int, Program, str]], judges: dict[str, Judge], allowed_s: float) -> None:
         """Give it a batch; `allowed_s` is when at the latest it has something to say."""
         if self._connection is None:
-            self._starter.submit(self._start).result()
+            # Modules of others may do anything when they are loaded, such as starting threads: not before a fork.
+            modules = sorted(
+                {module for j in judges.values() if (module := type(j).__module__).startswith("magicoder.")}
+            )
+            self._process, self._connection = self._nursery.fork(self._cpu, modules)
         new = []
         for digest in dict.fromkeys(digest for _, _, digest in programs if digest):
             if digest not in self._held:
@@ -114,29 +239,16 @@ class Worker:
         self.batch = []
         self.deadline = math.inf
 
-    def _start(self) -> None:
-        """Start the process, in the thread whose end would end it (PR_SET_PDEATHSIG goes by thread)."""
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # inherited until it has its own process group
-        # spawn, not fork: threads of Arrow and SQLite do not survive a fork.
-        context = multiprocessing.get_context("spawn")
-        ours, theirs = context.Pipe()
-        process = context.Process(
-            target=_worker.work, args=(theirs, self._opens, self._cpu, os.getpid()), daemon=True, name="sandbox"
-        )
-        process.start()
-        theirs.close()
-        self._process, self._connection = process, ours
-
 
 class Workers:
     """All workers of a runner."""
 
     def __init__(self, opens: Opens, count: int) -> None:
-        self._starter = ThreadPoolExecutor(1, thread_name_prefix="sandbox")
+        self._nursery = Nursery(opens)
         cores = sorted(os.sched_getaffinity(0))
         # Fewer workers than processors go where there is room: the first ones may be another runner's.
         cpus = cores if count == len(cores) else [-1] * count
-        self.all = [Worker(opens, cpu, self._starter) for cpu in cpus]
+        self.all = [Worker(self._nursery, cpu) for cpu in cpus]
 
     def idle(self) -> list[Worker]:
         """Return those without a batch."""
@@ -164,7 +276,7 @@ class Workers:
         self.drop()
         for worker in self.all:
             worker.stop()
-        self._starter.shutdown()
+        self._nursery.close()
 
 
 def _pickled(judge: Judge) -> bytes:
