@@ -10,11 +10,18 @@ from typing import Any
 
 from magicoder.training.settings import Machine
 
-MODULES = ["torch", "torch.distributed.tensor", "magicoder.training.optimizers", "magicoder.training.checkpoints"]
+MODULES = [
+    "torch",
+    "torch.distributed.tensor",
+    "transformers.models.llama.modeling_llama",
+    "magicoder.finetuning",
+    "magicoder.training.loop",
+    "magicoder.web.training_report",
+]
 
 
 def context() -> Any:
-    """Processes forked from one that has loaded torch and nothing else."""
+    """Processes forked from one that has loaded what training needs."""
     made = multiprocessing.get_context("forkserver")
     made.set_forkserver_preload(MODULES)
     return made

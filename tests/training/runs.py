@@ -2,8 +2,9 @@
 
 import os
 import signal
-import subprocess
+import socket
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,9 @@ import orjson
 import yaml
 
 from magicoder.training import metrics
+from tests.training.processes import context
 
 WORDS = ("list", "map", "set", "graph", "tree", "queue", "stack", "string", "number", "matrix", "file", "token")
-PRELUDE = (
-    "import sys, torch; torch.set_num_threads(1); from magicoder.cli import main; "
-    "sys.argv[0] = 'magicoder'; main(prog_name='magicoder')"
-)
 
 
 def rows(count: int, start: int = 0) -> list[dict[str, str]]:
@@ -91,11 +89,79 @@ def run(*arguments: str | Path) -> int:
     return int(code or 0)
 
 
-def started(*arguments: str | Path) -> "subprocess.Popen[bytes]":
-    """Start the command in a process of its own."""
-    command = [sys.executable, "-c", PRELUDE, "train", *map(str, arguments), "--quiet"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+class Started:
+    """The command in a process of its own, forked from one that has loaded what it needs."""
+
+    def __init__(self, folder: Path, *arguments: str | Path, **environment: str) -> None:
+        """`folder` takes what it says; `environment` is set in it."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self._said = folder / f"said-{environment.get('RANK', '0')}.txt"
+        self._process = context().Process(target=_command, args=(self._said, list(map(str, arguments)), environment))
+        self._process.start()
+        self.pid: int = self._process.pid
+
+    def poll(self) -> int | None:
+        """Return its exit code, None while it runs."""
+        code: int | None = self._process.exitcode
+        return code
+
+    def send(self, number: int) -> None:
+        """Send a signal, if it is still there."""
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def ended(self, timeout_s: float = 120.0) -> int:
+        """Wait for its end, and return its exit code; one that hangs is killed and fails the test."""
+        self._process.join(timeout_s)
+        code: int | None = self._process.exitcode
+        if code is None:
+            self._process.kill()
+        assert code is not None, f"it hangs; it said {self.said}"
+        return code
+
+    @property
+    def said(self) -> str:
+        """What it printed so far."""
+        return self._said.read_text(errors="replace")
+
+
+def _command(said: Path, arguments: list[str], environment: dict[str, str]) -> None:
+    import torch
+
+    from magicoder.cli import main
+
+    os.setsid()  # as a person's command: signals for it are not for the tests
+    file = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(file, 1)
+    os.dup2(file, 2)
+    sys.stdout, sys.stderr = (os.fdopen(n, "w", buffering=1, closefd=False) for n in (1, 2))
+    torch.set_num_threads(1)
+    os.environ |= {"OMP_NUM_THREADS": "1", **environment}
+    sys.argv = ["magicoder", "train", *arguments, "--quiet"]
+    main(prog_name="magicoder")
+
+
+def members(folder: Path, *arguments: str | Path, size: int = 2) -> list[Started]:
+    """Start the command in `size` processes that are one run, as torchrun would."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    common = {"WORLD_SIZE": str(size), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "GLOO_SOCKET_IFNAME": "lo"}
+    return [Started(folder, *arguments, RANK=str(r), LOCAL_RANK=str(r), **common) for r in range(size)]
+
+
+def until(process: Started, out: Path, steps: int) -> None:
+    """Wait until so many steps are written down, or the process has ended."""
+    while process.poll() is None and len(seen(out)) < steps:
+        time.sleep(0.002)
+
+
+def seen(out: Path, stage: str = "one") -> list[dict[str, Any]]:
+    """`figures` of a run that is going on."""
+    try:
+        return figures(out, stage)
+    except (OSError, ValueError):  # it is being written
+        return []
 
 
 def weights(out: Path, stage: str = "one") -> dict[str, Any]:

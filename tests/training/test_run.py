@@ -100,54 +100,28 @@ def test_one_micro_batch_gives_what_many_give(tmp_path: Path, model: Path, data:
     assert close_losses(at_once, whole)
 
 
-@pytest.mark.parametrize("strategy", ["ddp", "fsdp2"])
-def test_two_processes_give_what_one_gives(tmp_path: Path, model: Path, data: Path, whole: Path, strategy: str) -> None:
-    machine = {"device": "cpu", "processes": 2, "strategy": strategy}
-    recipe = runs.recipe(tmp_path, model, data, machine=machine)
-    process = runs.started(recipe, "--out", tmp_path / "run")
-    said = process.communicate()
-    assert process.returncode == 0, said
-    assert close_losses(tmp_path / "run", whole)
-
-
 def test_killed_at_any_moment_it_ends_with_the_same_bits(tmp_path: Path, model: Path, data: Path, whole: Path) -> None:
     recipe = runs.recipe(tmp_path, model, data, checkpoints={"every_steps": 2})
-    moments = random.Random(5)
-    kills = 0
-    while kills < 3:
-        process = runs.started(recipe, "--out", tmp_path / "run")
-        seen = len(runs.figures(tmp_path / "run")) if (tmp_path / "run").exists() else 0
-        until = seen + moments.randint(2, 4)
-        while process.poll() is None and len(_figures(tmp_path / "run")) < until:
-            time.sleep(0.002)
-        if process.poll() is not None:
-            break
-        time.sleep(moments.random() * 0.05)
-        process.kill()
-        process.communicate()
-        kills += 1
+    out, moments, kills = tmp_path / "run", random.Random(5), 0
+    for _ in range(3):
+        process = runs.Started(tmp_path, recipe, "--out", out)
+        runs.until(process, out, len(runs.seen(out)) + moments.randint(2, 4))
+        time.sleep(moments.random() * 0.02)
+        process.send(signal.SIGKILL)
+        kills += process.ended() == -signal.SIGKILL
     assert kills >= 2, "it ended before it could be killed"
-    assert runs.run(recipe, "--out", tmp_path / "run") == 0
-    assert same(runs.weights(tmp_path / "run"), runs.weights(whole))
-    assert [line["step"] for line in runs.figures(tmp_path / "run")] == list(range(1, 11))
-
-
-def _figures(out: Path) -> list[dict[str, Any]]:
-    try:
-        return runs.figures(out)
-    except (OSError, ValueError):  # it is being written
-        return []
+    assert runs.run(recipe, "--out", out) == 0
+    assert same(runs.weights(out), runs.weights(whole))
+    assert [line["step"] for line in runs.figures(out)] == list(range(1, 11))
 
 
 def test_sigterm_saves_and_says_how_to_go_on(tmp_path: Path, model: Path, data: Path, whole: Path) -> None:
     recipe = runs.recipe(tmp_path, model, data, checkpoints={"every_steps": 0})
-    process = runs.started(recipe, "--out", tmp_path / "run")
-    while process.poll() is None and len(_figures(tmp_path / "run")) < 2:
-        time.sleep(0.002)
-    process.send_signal(signal.SIGTERM)
-    _, error = process.communicate()
-    assert process.returncode == 130, error
-    assert b"run the same command again to go on" in error
+    process = runs.Started(tmp_path, recipe, "--out", tmp_path / "run")
+    runs.until(process, tmp_path / "run", 2)
+    process.send(signal.SIGTERM)
+    assert process.ended() == 130, process.said
+    assert "run the same command again to go on" in process.said
     assert list((tmp_path / "run" / "stages" / "one" / "checkpoints").glob("step-*"))
     assert runs.run(recipe, "--out", tmp_path / "run") == 0
     assert same(runs.weights(tmp_path / "run"), runs.weights(whole))
