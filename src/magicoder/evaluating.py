@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from magicoder.scores import Result
     from magicoder.statistics import Comparison
 
-RESULTS = "results.json"
-
 
 @click.command()
 @click.argument("benchmarks", nargs=-1, required=True, metavar="BENCHMARK...")
@@ -103,7 +101,7 @@ def evaluate(
         out=out,
         settings=Evaluate(partial=partial, self_check=not no_self_check),
         profiles=profiles,
-        sandbox=Cells(python=python, proc=bool(python)),
+        sandbox=Cells(python=_interpreter(python), proc=bool(python)),
         home=home(),
         workers=workers or cores(),
         watch=console.Watch(quiet=quiet),
@@ -208,6 +206,22 @@ class _Work:
         return folder
 
 
+def _interpreter(python: str) -> str:
+    """Return the interpreter that --python means with its whole path: programs do not run in this folder.
+
+    Raises:
+        RecipeError: there is none.
+    """
+    import shutil
+
+    found = shutil.which(python) if python else ""
+    if found is None:
+        raise RecipeError(
+            f"--python {python} is no program here; name the interpreter of an environment, such as ds1000/bin/python"
+        )
+    return str(Path(found).absolute()) if found else ""
+
+
 def _done(work: _Work, name: str | None, *, as_json: bool) -> str:
     """Do the work, write what comes of all of it together, and return what is to be said."""
     from magicoder import standings
@@ -278,6 +292,8 @@ def _results_in(path: Path) -> Path:
     Raises:
         RecipeError: it is a folder without results, or with those of several benchmarks or profiles.
     """
+    from magicoder.scores import RESULTS
+
     if not path.is_dir() or (path / RESULTS).is_file():
         return path / RESULTS if path.is_dir() else path
     inside = sorted(str(found.parent) for found in path.rglob(RESULTS))
@@ -300,7 +316,7 @@ def _write(results: "list[Result]", compared: "list[Disagreements]", folder: Pat
     for result in results:
         place = folder / result.profile if len(results) > 1 else folder
         place.mkdir(parents=True, exist_ok=True)
-        scores.write(result, place / RESULTS)
+        scores.write(result, place / scores.RESULTS)
         scores.write_samples(result.attempts, place / "samples.jsonl")
         if result.scores == ("base", "plus"):
             scores.write_evalplus(result, place / "eval_results.json")

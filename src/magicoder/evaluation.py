@@ -21,7 +21,6 @@ from magicoder.records import Answer, Extracted, Outcome, Program, Task, Verdict
 from magicoder.scores import NO_CODE, ONE_CALL, Attempt, Checked, Result
 
 STRICT: Final = "strict"
-_NAMED: Final = 10
 _LIBRARIES: Final = """
 import importlib.metadata, json
 found = {d.name.lower().replace("_", "-"): d.version for d in importlib.metadata.distributions() if d.name}
@@ -108,14 +107,14 @@ class Evaluate:
 
     def _complete(self, suite: Suite, tasks: Sequence[Task]) -> None:
         if not tasks:
-            some = ", ".join(task.id for task in suite.tasks[:2])
-            raise RecipeError(f"{suite.name}: none of the answers is to one of its tasks ({some}, …)")
+            first = ", ".join(task.id for task in suite.tasks[:2])
+            raise RecipeError(f"{suite.name}: none of the answers is to one of its tasks ({first}, …)")
         if self.partial or len(tasks) == len(suite.tasks):
             return
         answered = {task.id for task in tasks}
         missing = [task.id for task in suite.tasks if task.id not in answered]
         raise RecipeError(
-            f"{suite.name}: {len(missing)} of {len(suite.tasks)} tasks have no answer ({_some(missing)}); add them, or "
+            f"{suite.name}: {len(missing)} of {len(suite.tasks)} tasks have no answer ({some(missing)}); add them, or "
             "score the others alone with --partial"
         )
 
@@ -141,8 +140,8 @@ class Evaluate:
         if failed:
             raise BenchmarkError(
                 f"{suite.name}: on this machine {len(failed)} of {len(published)} canonical solutions fail, so that "
-                f"scores would be wrong: {_some(failed)}{_beside(proven.exceptions)}. `magicoder doctor` says what is "
-                "missing; --no-self-check scores all the same"
+                f"scores would be wrong: {some(failed)}{_beside(proven.exceptions)}. `magicoder doctor` says what is "
+                "missing, --python names an interpreter with libraries; --no-self-check scores all the same"
             )
         return proven
 
@@ -187,7 +186,7 @@ class _Proven:
 
 
 def _beside(exceptions: dict[str, str]) -> str:
-    return f" (and {len(exceptions)} that are known to fail: docs/evaluation.md)" if exceptions else ""
+    return f" (and {len(exceptions)} that are known to fail: docs/evaluation-profiles.md)" if exceptions else ""
 
 
 def _installed(runner: Runner) -> Callable[[str], str]:
@@ -268,5 +267,6 @@ def _by_task(suite: Suite, answers: Iterable[Answer]) -> tuple[dict[str, list[An
     return found, list(unknown)
 
 
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:_NAMED]) + (f", … and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
+def some(names: Sequence[str], most: int = 10) -> str:
+    """Return names as a text, the first ones if they are many."""
+    return ", ".join(names[:most]) + (f", … and {len(names) - most} more" if len(names) > most else "")

@@ -11,13 +11,13 @@ from magicoder.asking import Desk
 from magicoder.budget import Budget
 from magicoder.console import Watch, say
 from magicoder.errors import OverBudget, RecipeError, TeacherError
+from magicoder.evaluation import some
 from magicoder.invocation import model_of
 from magicoder.journal import Journal
 from magicoder.machine import home, stopping
 from magicoder.protocols import LLM, Suite
 
 _SETTINGS: Final = ("base_url", "api_key_env", "device", "dtype", "batch_size", "concurrency")
-_NAMED: Final = 10
 
 
 def check(flags: Mapping[str, Any], out: Path | None, *, has_samples: bool) -> None:
@@ -34,6 +34,8 @@ def check(flags: Mapping[str, Any], out: Path | None, *, has_samples: bool) -> N
             raise RecipeError(f"--{given[0].replace('_', '-')} is about a model that is asked; it needs --model MODEL")
     elif has_samples:
         raise RecipeError("--model asks for answers and --samples has them: give one of the two")
+    if flags["top_p"] not in (None, 1.0) and not flags["temperature"] and not flags["paper_decoding"]:
+        raise RecipeError("--top-p says nothing at temperature 0; give --temperature as well, such as 0.2")
     for name in ("only_answers", "budget"):
         if name in given and out is None:
             raise RecipeError(f"--{name.replace('_', '-')} needs --out DIR, where it is kept")
@@ -106,7 +108,7 @@ def _refuse(answered: Sequence[Answered], *, partial: bool) -> None:
     lost = {task: failure for one in answered for task, failure in one.lost.items()}
     if not lost or (partial and any(one.answers for one in answered)):
         return
-    shown = _some([f"{task}: {failure.reason}: {failure.detail}" for task, failure in lost.items()], 3)
+    shown = some([f"{task}: {failure.reason}: {failure.detail}" for task, failure in lost.items()], 3)
     way = "or score the others with --partial; every answer so far is in the journal"
     if all(one.is_over_budget for one in answered if one.lost):
         raise OverBudget(f"tasks for which the budget left no room: {len(lost):,}; give a larger --budget, {way}")
@@ -125,16 +127,12 @@ def text(record: Mapping[str, Any]) -> list[str]:
         f"at most {decoding['max_tokens']} tokens, {record['completion_tokens']:,} in all"
     ]
     if cut := record["truncated"]:
-        lines.append(f"Cut off at the limit of tokens (--max-tokens), tasks: {len(cut):,} ({_some(cut)})")
+        lines.append(f"Cut off at the limit of tokens (--max-tokens), tasks: {len(cut):,} ({some(cut)})")
     if none := record["unanswered"]:
-        shown = _some([f"{task} ({why})" for task, why in none.items()], 3)
+        shown = some([f"{task} ({why})" for task, why in none.items()], 3)
         lines.append(f"Without an answer, which counts as a wrong one, tasks: {len(none):,} ({shown})")
     if alone := record.get("asked_alone"):
         differ = f"{len(alone['differ'])} of {len(alone['tasks'])} tasks are answered otherwise"
-        names = f": {_some(alone['differ'])}" if alone["differ"] else ""
+        names = f": {some(alone['differ'])}" if alone["differ"] else ""
         lines.append(f"Asked one at a time, {differ}{names}")
     return lines
-
-
-def _some(names: Sequence[str], most: int = _NAMED) -> str:
-    return ", ".join(names[:most]) + (f", … and {len(names) - most} more" if len(names) > most else "")

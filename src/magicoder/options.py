@@ -101,7 +101,7 @@ about_model = bundle(
         "--model",
         metavar="MODEL",
         help="Who answers: a model of the endpoint at --base-url, a folder, `transformers:NAME` or `vllm:NAME` in this "
-        "process, or a YAML file with a component as in a recipe (docs/evaluation.md).",
+        "process, or a YAML file with a component as in a recipe (docs/evaluation-models.md).",
     ),
     click.option(
         "--base-url",

@@ -12,8 +12,6 @@ from magicoder.errors import RecipeError
 if TYPE_CHECKING:
     from magicoder.scores import Result
 
-RESULTS = "results.json"
-
 
 @click.command()
 @click.argument("given", nargs=-1, required=True, metavar="RESULTS...")
@@ -28,7 +26,8 @@ def report(given: tuple[str, ...], out: Path | None, *, as_json: bool) -> None:
       magicoder report base=runs/base tuned=runs/tuned --out report
 
     RESULTS are results.json or EvalPlus' eval_results.json, or folders with results.json somewhere in them; `NAME=`
-    before one says what tables call it. Published figures are marked with how sure they are (docs/evaluation.md).
+    before one says what tables call it. Published figures are marked with how sure they are
+    (docs/evaluation-published.md).
     """
     from magicoder import standings
     from magicoder.machine import as_text
@@ -51,6 +50,7 @@ def _found(given: str) -> "Iterator[tuple[str, Result]]":
         RecipeError: there are none.
     """
     from magicoder import scores
+    from magicoder.scores import RESULTS
 
     name, equals, place = given.partition("=")
     if not equals or Path(given).exists():

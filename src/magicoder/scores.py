@@ -20,6 +20,8 @@ from magicoder.errors import RecipeError
 from magicoder.records import STYLES, Answer, Outcome
 from magicoder.statistics import Comparison, Interval
 
+RESULTS: Final = "results.json"
+"""What `write` calls its file in a folder of results."""
 FORMAT: Final = 1
 NO_CODE: Final = "no_code"
 """The outcome of an answer in which no program was found."""

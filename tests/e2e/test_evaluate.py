@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -151,3 +152,15 @@ def test_compare_says_where_results_are(magicoder: Command, few_tasks: Path, tmp
     assert "out: there is no results.json; name one of out/human-eval, out/strict" in found.stderr
     found = magicoder("compare", "few", "out/strict")
     assert "name a folder that `magicoder evaluate --out` wrote" in found.stderr
+
+
+def test_an_interpreter_is_found_from_the_folder_of_the_user(
+    magicoder: Command, few_tasks: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "an env" / "bin").mkdir(parents=True)
+    (tmp_path / "an env" / "bin" / "python").symlink_to(sys.executable)
+    (tmp_path / "s.jsonl").write_text('{"task_id": "HumanEval/0", "solution": "x = 1"}\n')
+    command = ("evaluate", "humaneval", "--samples", "s.jsonl", "--data", few_tasks, "--partial", "--out", "out")
+    done = magicoder(*command, "--python", "an env/bin/python")
+    assert done.returncode == 0, done.stderr
+    assert b"an env" not in (tmp_path / "out" / "results.json").read_bytes(), "no path of this machine"

@@ -131,6 +131,17 @@ def test_the_harness_of_2024_compares_sets_as_lists_and_gives_a_second(runner: R
     assert "one-second" in suite.faults("evalplus-0.3.1")
 
 
+def test_evalplus_gives_all_calls_together_a_minute(runner: Runner, tmp_path: Path) -> None:
+    inputs = [[n] for n in range(1, 41)]
+    suite = evalplus("mbpp_plus", [("f", "def f(n): return n", [*inputs, [0]])])
+    suite.prepare(suite.tasks, runner, tmp_path)
+    seconds = {p: suite.checks(suite.tasks[0], "x", p)[0][1].limits.cpu_s for p in ("strict", *suite.profiles[1:])}
+    assert seconds.pop("strict") == 121
+    assert seconds.pop("evalplus-0.3.1") == seconds.pop("evalplus-0.2") == 41, "a second a call, and one beside"
+    assert set(seconds.values()) == {61}
+    assert suite.checks(suite.tasks[0], "x", "strict+one-minute")[0][1].limits.cpu_s == 61
+
+
 def test_the_head_fails_what_its_own_memory_leaves_no_room_for(runner: Runner, tmp_path: Path) -> None:
     cases = [("combinations_colors", "def combinations_colors(n): return n", [[1], [3]])]
     found = explained(evalplus("mbpp_plus", cases), [cases[0][1]], "evalplus-head", runner, tmp_path)

@@ -8,7 +8,9 @@ tokens, one answer.
 Right answers are those of the canonical solution, computed once in the sandbox. Contracts in the files say which inputs
 are valid; all that are published are, so they are not run, as in the harness. Time: each call may take four times what
 the canonical solution took, at least 4 s, of processor time (the harness: of wall time, so that a busy machine fails
-right programs), a whole check 61 s. Memory: 4 GB. What a function prints is swallowed.
+right programs). All calls of a check together may take 121 s, twice what they may in the harness: so that nearly always
+a single call decides, whose limit follows the machine, and not their sum, whose limit does not. Memory: 4 GB. What a
+function prints is swallowed.
 
 Known deviations: a tested function that prints, or that changes its arguments, is judged as in the harness; one that
 returns an object of its own class that claims to equal everything passes there and not here. Profiles: see
@@ -29,7 +31,9 @@ from magicoder.protocols import Runner
 from magicoder.records import Extracted, Limits, Outcome, Program, Prompt, Task
 
 _LEAST_CPU_S: Final = 4.0
-_MOST_CPU_S: Final = 60.0
+_MOST_CPU_S: Final = 120.0
+_MOST_CPU_S_THERE: Final = 60.0
+"""In the harness."""
 _LIMITS: Final = Limits(memory_mb=4096, output_kb=16384)
 _RECORDING: Final = Limits(cpu_s=300, memory_mb=8192, output_kb=16384)
 
@@ -123,6 +127,7 @@ class EvalPlus:
         rule = _oracles.rule(self.name, task.entry_point)
         rule = "equal" if rule == "set" and _oracles.NO_SETS in faults else rule
         least_cpu_s = 1.0 if _oracles.ONE_SECOND in faults else _LEAST_CPU_S
+        most_cpu_s = _MOST_CPU_S_THERE if _oracles.ONE_MINUTE in faults else _MOST_CPU_S
         found = []
         for name, (first, last) in zip(self.scores, ((0, tests.base), plus), strict=True):
             judge = _differential.Differential(
@@ -139,7 +144,7 @@ class EvalPlus:
                 place=str(prepared.place),
             )
             most = sum(max(least_cpu_s, 4 * s) for s in prepared.seconds[first:last])
-            limits = Limits(cpu_s=min(_MOST_CPU_S, most) + 1, memory_mb=_LIMITS.memory_mb, output_kb=_LIMITS.output_kb)
+            limits = Limits(cpu_s=min(most_cpu_s, most) + 1, memory_mb=_LIMITS.memory_mb, output_kb=_LIMITS.output_kb)
             program = Program(language="python", files=(("", text),), judge=judge, group=task.id, limits=limits)
             found.append((name, _hopeless(task, code, name, faults) or program))
         return tuple(found)
