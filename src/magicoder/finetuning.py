@@ -167,6 +167,10 @@ def _report(
             facts["stages"][:count],
             mode=training.mode,
             template=training.examples.template,
+            weights=training.precision.weights,
+            master=training.has_master,
+            adapter_rank=training.adapter.rank if training.adapter else 0,
+            drawn=training.base.random_weights,
             scores=[row[1:] for row in scores if row[0] == stage["stage"]],
         )
         write_atomic(folder / "stages" / stage["stage"] / "model" / "README.md", card.encode())

@@ -25,13 +25,20 @@ def model_card(
     *,
     mode: str,
     template: str,
+    weights: str = "bfloat16",
+    master: bool = False,
+    adapter_rank: int = 0,
+    drawn: bool = False,
     scores: Sequence[Sequence[str]] = (),
 ) -> str:
     """Return the README.md of a model's folder, with the metadata that the Hugging Face hub reads.
 
-    base     name of the model that training began with
-    stages   the facts of each stage (`training.run.train`)
-    scores   rows of benchmark, score and interval
+    base          name of the model that training began with
+    stages        the facts of each stage (`training.run.train`)
+    weights       the type in which they were trained, and `master`: with an exact float32 beside each
+    adapter_rank  of LoRA; 0: all weights were trained
+    drawn         the base gave its shape only; its weights were drawn at random
+    scores        rows of benchmark, score and interval
     """
     head = {
         "library_name": "transformers",
@@ -40,19 +47,27 @@ def model_card(
         "tags": ["code", "magicoder", "instruction-tuning"],
     }
     front = yaml.safe_dump(head, sort_keys=False, allow_unicode=True)
-    parts = [f"---\n{front}---\n", f"# {name}\n", _made(base, mode, stages), _asking(template)]
+    parts = [
+        f"---\n{front}---\n",
+        f"# {name}\n",
+        _made(base, mode, stages, (weights, master, adapter_rank, drawn)),
+        _asking(template),
+    ]
     if scores:
         parts.append(_table("## Scores", ("benchmark", "score", "% (95 % interval)"), scores))
     parts.append(_limits(base))
     return "\n".join(parts)
 
 
-def _made(base: str, mode: str, stages: Sequence[Mapping[str, Any]]) -> str:
-    how = (
-        "The original recipe to the token: bfloat16 weights, the mean of micro-batches' means."
-        if mode == "paper-exact"
-        else "An exact float32 beside each bfloat16 weight, the mean over all trained tokens of a step."
-    )
+def _made(base: str, mode: str, stages: Sequence[Mapping[str, Any]], how_trained: tuple[str, bool, int, bool]) -> str:
+    weights, master, adapter_rank, drawn = how_trained
+    loss = "the mean of micro-batches' means, as the original" if mode == "paper-exact" else "the mean over all tokens"
+    exact = " with an exact float32 beside each weight" if master else ""
+    how = f"Trained in {weights}{exact}; the loss of a step is {loss}."
+    if adapter_rank:
+        how += f" Only adapters (LoRA of rank {adapter_rank}) were trained."
+    if drawn:
+        how += " The base's weights were drawn at random: this model shows that the recipe runs, and no more."
     fields = ("examples", "epochs", "max_length", "steps", "tokens")
     rows = [[s["stage"], *(f"{s[f]:,}" for f in fields), *losses_of(s)] for s in stages]
     header = ("stage", "examples", "epochs", "max. tokens", "steps", "tokens", "last loss", "held out before", "after")

@@ -30,7 +30,9 @@ def load_tokenizer(base: Base) -> Any:
     try:
         tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=base.trust_remote_code, **revision)
     except (OSError, ValueError, KeyError, ImportError) as reason:
-        raise RecipeError(f"base.tokenizer: no tokenizer at {name!r}: {_first_line(reason)}. {_WHERE}") from reason
+        raise RecipeError(
+            f"base.tokenizer: no tokenizer {name!r}{_nowhere(name)}: {_first_line(reason)}. {_WHERE}"
+        ) from reason
     if tokenizer.eos_token_id is None:
         raise RecipeError(
             f"base.tokenizer: the tokenizer of {name!r} has no end of text (eos_token), so a model could not learn to "
@@ -45,6 +47,10 @@ _WHERE: Final = (
     "It must be a folder with a model as transformers writes it, or the name of one on the Hugging Face hub (which "
     "needs the network, and `hf auth login` for models behind a licence)."
 )
+
+
+def _nowhere(name: str) -> str:
+    return "" if Path(name).exists() else " (there is no such folder here, so it was looked for on the hub)"
 
 
 def skeleton(base: Base, precision: Precision) -> Any:
@@ -73,7 +79,9 @@ def configuration(base: Base) -> Any:
             **({"revision": base.revision} if base.revision else {}),
         )
     except (OSError, ValueError, KeyError) as reason:
-        raise RecipeError(f"base.model: no model at {base.model!r}: {_first_line(reason)}. {_WHERE}") from reason
+        raise RecipeError(
+            f"base.model: no model {base.model!r}{_nowhere(base.model)}: {_first_line(reason)}. {_WHERE}"
+        ) from reason
     known = config.model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
     remote = base.trust_remote_code and "AutoModelForCausalLM" in (getattr(config, "auto_map", None) or {})
     if getattr(config, "is_encoder_decoder", False) or not (known or remote):

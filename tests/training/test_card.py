@@ -1,0 +1,41 @@
+"""The model card says how a model was made, and no more than that."""
+
+from typing import Any
+
+import pytest
+
+from magicoder.text.model_card import model_card
+
+STAGE: dict[str, Any] = {
+    "stage": "one",
+    "examples": 39,
+    "epochs": 2,
+    "max_length": 160,
+    "steps": 8,
+    "tokens": 12345,
+    "loss": None,
+    "held_out_before": {},
+    "held_out_after": {},
+}
+
+
+@pytest.mark.parametrize(
+    ("how", "said", "unsaid"),
+    [
+        ({"weights": "float32"}, "Trained in float32;", "beside each weight"),
+        ({"master": True}, "Trained in bfloat16 with an exact float32 beside each weight;", "LoRA"),
+        ({"adapter_rank": 8}, "Only adapters (LoRA of rank 8) were trained", "drawn at random"),
+        ({"drawn": True}, "weights were drawn at random", "LoRA"),
+    ],
+)
+def test_what_was_trained_is_said(how: dict[str, Any], said: str, unsaid: str) -> None:
+    card = model_card("name", "base", [STAGE], mode="clean", template="magicoder", **how)
+    assert said in card
+    assert unsaid not in card
+
+
+@pytest.mark.parametrize(("template", "is_there"), [("magicoder", True), ("chat", False)])
+def test_the_raw_prompt_is_there_where_the_model_was_trained_with_it(template: str, *, is_there: bool) -> None:
+    card = model_card("name", "base", [STAGE], mode="paper-exact", template=template)
+    assert ("@@ Instruction" in card) is is_there
+    assert "micro-batches' means" in card
