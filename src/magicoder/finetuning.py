@@ -1,5 +1,6 @@
 """The command that trains: options and texts, no logic."""
 
+import importlib.util
 import os
 import subprocess
 import sys
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from magicoder.training.settings import Training
 
 _PARENT = "MAGICODER_PARENT"
+_PACKAGES = ("numpy", "safetensors", "torch", "transformers")
 
 
 @click.command()
@@ -77,8 +79,7 @@ def train(
     from magicoder.training import launch, run
 
     training = _overruled(read_training(recipe), base=base, data=data, processes=processes, device=device)
-    if benchmarks:
-        _check_evaluation(training, benchmark_data)
+    _check(training, benchmarks, benchmark_data)
     folder = out or Path("runs") / training.name
     watch = console.Watch(quiet=quiet or not _is_first())
     try:
@@ -104,12 +105,17 @@ def train(
         launch.end()
 
 
-def _check_evaluation(training: "Training", data: str | None) -> None:
-    """See that the models can be scored, before hours are spent on them.
+def _check(training: "Training", benchmarks: Sequence[str], data: str | None) -> None:
+    """See that models can be trained and scored here, before hours are spent on them.
 
     Raises:
         RecipeError: they cannot; says what is missing.
     """
+    missing = [name for name in _PACKAGES if importlib.util.find_spec(name) is None]
+    if missing:
+        raise RecipeError(f"training needs the packages {', '.join(missing)}; pip install 'magicoder[train]'")
+    if not benchmarks:
+        return
     if data is None:
         raise RecipeError("--evaluate needs the benchmarks' files; name their folder with --benchmark-data")
     if training.adapter is not None and not training.adapter.merge:

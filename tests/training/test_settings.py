@@ -1,11 +1,13 @@
 """What a recipe may not say: found when it is read, by name, before anything is loaded."""
 
+import importlib.util
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from magicoder.cli import main
 from magicoder.errors import RecipeError
 from magicoder.recipe import read_training
 from magicoder.training.settings import Base, Optimization, Stage, Training
@@ -41,6 +43,18 @@ def test_what_is_impossible_is_named(tmp_path: Path, changes: dict[str, Any], sa
         read(tmp_path, **changes)
     assert said in str(found.value)
     assert "recipe.yaml" in str(found.value)
+
+
+def test_what_is_not_installed_is_named_before_anything_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    read(tmp_path)
+    there = importlib.util.find_spec
+    monkeypatch.setattr("importlib.util.find_spec", lambda name, *more: None if name == "torch" else there(name, *more))
+    assert main(["train", str(tmp_path / "recipe.yaml")], standalone_mode=False) == 2
+    said = capsys.readouterr().err
+    assert "torch" in said
+    assert "pip install 'magicoder[train]'" in said
 
 
 def test_a_stage_has_the_common_rate_unless_it_says_otherwise() -> None:

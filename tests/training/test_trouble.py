@@ -224,6 +224,34 @@ def test_what_decides_is_refused_by_name(
     assert said in capsys.readouterr().err
 
 
+def test_damaged_checkpoints_are_named_and_a_stage_without_any_begins_anew(
+    copied: Path, finished: Path, model: Path, data: Path, tmp_path: Path, capsys: Any
+) -> None:
+    for name in ("one", "two"):
+        (copied / "stages" / name / "done.json").unlink()
+    places = sorted((copied / "stages" / "one" / "checkpoints").iterdir())
+    for place in places:
+        with (place / "model.safetensors").open("r+b") as file:
+            file.seek(-5, os.SEEK_END)
+            file.write(b"\0damn")
+    assert runs.run(of_two(tmp_path, model, data), "--out", copied) == 0
+    said = capsys.readouterr().err
+    assert [place.name for place in places if f"{place} is damaged" in said] == [place.name for place in places]
+    assert "stage one begins anew" in said
+    assert facts(copied) == facts(finished / "run")
+
+
+def test_figures_that_were_cut_off_in_the_middle_are_no_trouble(
+    copied: Path, model: Path, data: Path, tmp_path: Path
+) -> None:
+    stage = copied / "stages" / "one"
+    whole = (stage / "metrics.jsonl").read_bytes()
+    (stage / "metrics.jsonl").write_bytes(whole[:-20])
+    (stage / "done.json").unlink()
+    assert runs.run(of_two(tmp_path, model, data), "--out", copied) == 0
+    assert (stage / "metrics.jsonl").read_bytes() == whole
+
+
 # What the machine lacks.
 
 

@@ -153,7 +153,7 @@ class Checkpoints:
         for place in sorted({*self.places(), *replaced}, key=lambda p: (_step(p), p.suffix != _OLD), reverse=True):
             checkpoint = _read(place)
             if checkpoint is None:
-                say(f"the checkpoint {place} is damaged; going on from the one before it")
+                say(f"the checkpoint {place} is damaged and left alone")
             else:
                 yield checkpoint
 

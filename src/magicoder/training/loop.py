@@ -284,6 +284,8 @@ class _Loop:
     def _resume(self) -> tuple[int, dict[str, Any]]:
         checkpoint = self.checkpoints.latest(self.world, self.course.tell)
         if checkpoint is None:
+            if self.checkpoints.places() and self.world.is_main:
+                self.course.tell(f"stage {self.course.stage.name} begins anew: none of its checkpoints is whole")
             return 0, {"held_out_before": {}, "loss": None}
         contents = checkpoint.load(self.world)
         parallel.load(self.model, contents.groups["model"])

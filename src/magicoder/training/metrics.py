@@ -45,8 +45,9 @@ class Metrics:
             board.show(step, figures)
 
     def close(self) -> None:
-        """Close the file."""
-        self._file.close()
+        """Close the file; what is left to write of it may find the disk full."""
+        with explained(self._path):
+            self._file.close()
 
 
 @contextmanager
