@@ -147,7 +147,8 @@ class BigCodeBenchSuite:
 
     def exceptions(self, profile: str, installed: Callable[[str], str]) -> Mapping[str, str]:
         """As in the protocol."""
-        return _exceptions.known("bigcodebench", self.faults(profile), installed)
+        at_hand = ("hard",) if "-hard" in self.name else ()
+        return _exceptions.known("bigcodebench", self.faults(profile), installed, at_hand=at_hand)
 
     def reference(self, task: Task) -> str:
         """As in the protocol: the harness's ground truth is prompt and canonical solution."""
