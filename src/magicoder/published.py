@@ -16,6 +16,7 @@ class Ours:
     """Which of our figures stands beside a column: of a benchmark, a score, over the tasks whose ids fit.
 
     prefix       begins them; numbers, first and last, end them; mean_of, a table whose columns' tasks these are alone
+    tasks        how many we have, where that is not the column's number: MBPP+ had 399 once, and has 378
     """
 
     benchmark: str
@@ -23,6 +24,7 @@ class Ours:
     prefix: str = ""
     numbers: tuple[int, int] | None = None
     mean_of: str = ""
+    tasks: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,6 +116,7 @@ def _column(found: dict[str, Any]) -> Column:
             prefix=ours.get("prefix", ""),
             numbers=(numbers[0], numbers[1]) if numbers else None,
             mean_of=ours.get("mean_of", ""),
+            tasks=ours.get("tasks", 0),
         ),
     )
 

@@ -174,7 +174,7 @@ def _of_column(column: Column, table: PublishedTable, results: Sequence[Result])
     shares = [share for ours in wanted for share in _shares(ours, results)]
     if not shares:
         return ""
-    whole = sum(c.tasks for c in table.columns) if column.total else column.tasks
+    whole = sum(c.tasks for c in table.columns) if column.total else column.tasks or wanted[0].tasks
     of = f" of {len(shares)}" if (whole and len(shares) != whole) or (wanted and len(wanted) > 1) else ""
     return f"{100 * sum(shares) / len(shares):.1f}{of}"
 

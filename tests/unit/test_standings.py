@@ -103,7 +103,7 @@ def test_ours_stand_in_the_papers_tables_where_they_can_be_compared() -> None:
     tables = {
         t.title.partition(":")[0]: t for t in standings.beside_published([*BOTH, ("small", JAVA), ("small", RUST)])
     }
-    assert tables["Table 1"].rows[-2] == ("**ours: small**", "**50.0**", "**25.0**", "", "")
+    assert tables["Table 1"].rows[-2] == ("**ours: small**", "**50.0 of 4**", "**25.0 of 4**", "", "")
     assert tables["Table 1"].rows[0] == ("GPT-3.5 Turbo (Nov 2023)", "72.6", "65.9", "81.7", "69.4")
     assert tables["Table 1"].rows[2] == ("CodeLlama-Python 34B", "51.8", "42.7†", "67.2†", "52.9†")
     java_js_cpp_php_swift_rust_mean = tables["Table 2"].rows[-1]
@@ -112,8 +112,14 @@ def test_ours_stand_in_the_papers_tables_where_they_can_be_compared() -> None:
     )
     assert tables["Table 3"].rows[0][-1] == "7.4‡"
     assert not any("ours" in row[0] for row in tables["Table 8"].rows)
-    assert tables["Table 5"].rows[-2] == ("**ours: small**", "**25.0**", "**66.7 of 3**")
+    assert tables["Table 5"].rows[-2] == ("**ours: small**", "**25.0 of 4**", "**66.7 of 3**")
     assert "2312.02120" in tables["Table 4"].note
+
+
+def test_the_number_of_tasks_stands_beside_ours_unless_it_is_the_whole_benchmark() -> None:
+    whole = result("humaneval_plus", *(attempt(f"HumanEval/{n}", "passed", "passed") for n in range(164)))
+    table = standings.beside_published([("m", whole)])[0]
+    assert table.rows[-1] == ("**ours: m**", "**100.0**", "**100.0**", "", "")
 
 
 def test_the_libraries_of_ds1000_are_told_apart_by_number() -> None:
