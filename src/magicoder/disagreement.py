@@ -1,7 +1,8 @@
 """Which verdicts depend on the profile, and why: such samples are judged once more with one fault of the harness alone.
 
 `strict` is what others are compared with. A fault is the reason for a verdict if `strict` with that fault comes to the
-same one; where it takes several together, those without which the harness would not.
+same one; where it takes several together, those without which the harness would not. That is not tried where time ran
+out: what needs about as long as it may passes now and then, and reasons found so would be chance.
 """
 
 from collections import Counter
@@ -15,7 +16,7 @@ import orjson
 from magicoder.evaluation import STRICT, run_checks
 from magicoder.protocols import Runner, Suite
 from magicoder.records import Task
-from magicoder.scores import Checked, Result, percent, put
+from magicoder.scores import TIMEOUTS, Checked, Result, percent, put
 
 AS_IT_IS: Final = "as-it-is"
 """The reason where a harness takes a completion as it is, and `strict` reads it."""
@@ -138,12 +139,18 @@ def _reasons(suite: Suite, cases: Sequence[_Case], profile: str, runner: Runner)
     for fault in faults:
         for case, is_same in same([c for c in cases if AS_IT_IS not in found[c.place]], f"{STRICT}+{fault}", ours=True):
             found[case.place] += [fault] if is_same else []
-    left = [case for case in cases if not found[case.place]]
+    left = [case for case in cases if not found[case.place] and not _ran_out_of_time(suite, case)]
     for fault in faults if len(faults) > 1 else ():
         without = "+".join((STRICT, *(f for f in faults if f != fault)))
         for case, is_same in same(left, without, ours=False):
             found[case.place] += [] if is_same else [fault]
     return {place: tuple(names) or (CHANGES,) for place, names in found.items()}
+
+
+def _ran_out_of_time(suite: Suite, case: _Case) -> bool:
+    """Whether time decided a score that differs."""
+    differing = _differing(suite, case.strict, case.harness)
+    return any(_decided(checks, s).outcome in TIMEOUTS for checks in (case.strict, case.harness) for s in differing)
 
 
 def _differing(suite: Suite, one: Outcomes, two: Outcomes) -> list[str]:

@@ -28,7 +28,7 @@ NO_CODE: Final = "no_code"
 ONE_CALL: Final = "one call used more processor time than it may"
 """The detail of a timeout of a single call, which EvalPlus calls a failure; it has a word for a whole check only."""
 
-_TIMEOUTS: Final = (Outcome.CPU_TIMEOUT, Outcome.WALL_TIMEOUT)
+TIMEOUTS: Final = (Outcome.CPU_TIMEOUT, Outcome.WALL_TIMEOUT)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -266,7 +266,7 @@ def evalplus(result: Result) -> dict[str, Any]:
 
 
 def _status(checked: Checked) -> str:
-    if checked.outcome in _TIMEOUTS and checked.detail != ONE_CALL:
+    if checked.outcome in TIMEOUTS and checked.detail != ONE_CALL:
         return "timeout"
     return "pass" if checked.passed else "fail"
 

@@ -4,7 +4,7 @@ import json
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from magicoder.evaluation import Evaluate, suite_of
 from magicoder.protocols import Runner, Suite
 from magicoder.records import Answer, Limits, Program, Task
 from magicoder.sandboxes.cells import Cells
+from magicoder.scores import Checked
 from magicoder.store import Silent
 from tests.fake_sandbox import FakeSandbox
 
@@ -371,6 +372,25 @@ def test_faults_that_decide_together_are_named_together(profile: str, why: tuple
         found = explained(Odd(), ["x = 1"], profile, runner, tmp_path)
     assert reasons(found, profile) == {"T/0": why}
     assert all(name in found.reasons for name in why)
+
+
+class Slow(Odd):
+    """One whose profile `both` fails by two faults together."""
+
+    def checks(self, task: Task, code: str, profile: str) -> tuple[tuple[str, Program], ...]:
+        passes = not {"first", "second"} <= set(self.faults(profile))
+        return (("all", Program(language="python", files=(("", code),), tests=f"assert {passes}")),)
+
+
+@pytest.mark.parametrize(("outcome", "why"), [("wrong_answer", ("first", "second")), ("cpu_timeout", ("changes",))])
+def test_faults_are_not_named_together_where_time_ran_out(outcome: str, why: tuple[str, ...], tmp_path: Path) -> None:
+    with FakeSandbox().open() as runner:
+        found = explained(Slow(), ["x = 1"], "both", runner, tmp_path)
+        strict, other = found.results
+        assert reasons(found, "both") == {"T/0": ("first", "second")}
+        timed = replace(other.attempts[0], checks={"all": Checked(outcome=outcome)})
+        again = disagreement.explain(Slow(), [strict, replace(other, attempts=(timed,))], runner)
+    assert reasons(again, "both") == {"T/0": why}
 
 
 # reports
