@@ -131,6 +131,8 @@ def test_a_model_called_as_before_computes_as_before(tiny) -> None:
     [
         ("mamba", {"state_size": 4, "num_hidden_layers": 2}),
         ("gpt_neox", {"attention_dropout": 0.1}),
+        ("gpt2", {"attn_pdrop": 0.1}),
+        ("gpt_bigcode", {"attn_pdrop": 0.1}),
         ("lfm2", {"layer_types": ["conv", "full_attention"]}),
         ("bloom", {"n_layer": 2, "n_head": 4}),
         ("deepseek_v3", NARROW_VALUES),

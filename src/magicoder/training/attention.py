@@ -244,6 +244,8 @@ def _try(model: Any, layout: str, longest: int, device: Any) -> bool:
             if fits:
                 model.set_attn_implementation(PACKED if layout == "packed" else PADDED)
             _prove(model, layout, own)
+            if layout == "packed":
+                _as_in_training(model)
             head = _head(model)
     except (_Unfit, RecipeError, RuntimeError, TypeError) as reason:
         model.set_attn_implementation(before) if fits else None
@@ -322,6 +324,21 @@ def _prove(model: Any, layout: str, own: Any) -> None:
         raise _Unfit("examples in one row mix (linear attention, convolutions or a recurrent state)")
     if _differs(together, alone):
         raise _Unfit("an example in a packed row does not come out as it does alone (its positions do not begin anew)")
+
+
+def _as_in_training(model: Any) -> None:
+    """Run a packed row with dropout on: configurations have many names for that of attention, which no kernel has.
+
+    Raises:
+        RecipeError: the model asks its attention for it.
+    """
+    ids, _ = _sample(model)
+    model.train()
+    try:
+        with torch.random.fork_rng(devices=[ids.device] if ids.is_cuda else []):
+            _hidden(model, _pair(ids[:_FIRST], ids[_FIRST:]), None)
+    finally:
+        model.eval()
 
 
 def _sample(model: Any) -> tuple[Any, Any]:
