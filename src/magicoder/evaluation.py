@@ -67,9 +67,9 @@ class Evaluate:
         found, unknown = _by_task(suite, answers)
         tasks = [task for task in suite.tasks if task.id in found]
         self._complete(suite, tasks)
-        with sandbox.open(workers=workers) as fresh:
-            suite.prepare(tasks, fresh, folder)
         with sandbox.open(workers=workers, cache=cache) as runner:
+            with sandbox.open(workers=workers) as fresh:
+                suite.prepare(tasks, fresh, folder)
             count = sum(len(found[task.id]) for task in tasks)
             progress.expect(count + (len(tasks) if self.self_check else 0), "answers")
             proven = self._prove(suite, tasks, runner, progress) if self.self_check else _Proven()

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,9 @@ import pytest
 from magicoder.errors import SandboxError
 from magicoder.records import Outcome, Program
 from magicoder.sandboxes import _ladder
+from magicoder.sandboxes._cell import Cell
+from magicoder.sandboxes._cell_process import Warm
+from magicoder.sandboxes._wire import Request
 from magicoder.sandboxes.cells import Cells
 
 
@@ -100,3 +104,41 @@ def test_killing_the_caller_leaves_nothing_behind(tmp_path: Path) -> None:
             time.sleep(0.05)
     assert len(members) >= 15
     assert not left
+
+
+SHOWS = """
+import gc, os, resource, signal, sys
+def there(fd):
+    try:
+        return (fd, os.fstat(fd).st_mode, os.get_inheritable(fd))
+    except OSError:
+        return None
+print(sorted(os.environ), sys.argv, sys.path, sys.flags, sorted(sys.modules), gc.isenabled(), gc.get_threshold())
+print([there(fd) for fd in range(5000) if there(fd)], os.getsid(0) == os.getpid(), os.getgroups())
+print([resource.getrlimit(n) for n in range(16) if n != resource.RLIMIT_DATA], hash("a"))
+print([signal.getsignal(n) for n in range(1, 32)], signal.pthread_sigmask(signal.SIG_BLOCK, ()))
+"""
+
+
+def test_a_cell_of_a_warm_interpreter_is_like_any_other_and_made_without_it_where_that_has_died() -> None:
+    rung = _ladder.choose()
+
+    def shown(warm: int, processes: int) -> bytes:
+        with Cell.open(rung, warm=warm) as cell:
+            report = cell.run(Request(source=SHOWS))
+            assert len(family(parent)) == processes
+        assert report.completed, report
+        return report.stdout
+
+    with closing(Warm()) as warm:
+        warm.begin()
+        assert warm._process is not None
+        parent = warm._process.pid
+        alone = shown(-1, 1)
+        assert shown(warm.fileno(), 3) == alone
+        until = time.monotonic() + 20
+        while len(family(parent)) > 1 and time.monotonic() < until:
+            time.sleep(0.01)
+        assert family(parent) == {parent}
+        warm._process.kill()
+        assert shown(warm.fileno(), 1) == alone

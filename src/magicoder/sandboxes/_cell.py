@@ -201,7 +201,7 @@ class Cell:
     """One jailed worker: behind it a jail per tier, each started when it is first wanted."""
 
     def __init__(
-        self, rung: Rung, cpu: int, *, python: str, read_only: tuple[str, ...], proc: bool, codec: str
+        self, rung: Rung, cpu: int, *, python: str, read_only: tuple[str, ...], proc: bool, codec: str, warm: int
     ) -> None:
         self._rung = rung
         self._cpu = cpu
@@ -209,6 +209,7 @@ class Cell:
         self._read_only = read_only
         self._proc = proc
         self._codec = codec
+        self._warm = warm
         self._jails: dict[str, Jail] = {}
         self._services: list[Service] = []
 
@@ -223,6 +224,7 @@ class Cell:
         read_only: tuple[str, ...] = (),
         proc: bool = False,
         codec: str = "",
+        warm: int = -1,
     ) -> Iterator["Cell"]:
         """Make a cell.
 
@@ -232,11 +234,12 @@ class Cell:
         read_only    absolute paths that its programs may read and execute, at the same place, beside /usr
         proc         whether its programs see a /proc (of their own processes only), which some toolchains need
         codec        source text of a module with `answer(function, request: bytes) -> bytes`, for `converse`
+        warm         the socket of a `_cell_process.Warm` of that interpreter; -1 for none
 
         Raises:
             SandboxError: it cannot be made; says why.
         """
-        cell = cls(rung, cpu, python=python, read_only=read_only, proc=proc, codec=codec)
+        cell = cls(rung, cpu, python=python, read_only=read_only, proc=proc, codec=codec, warm=warm)
         try:
             cell.check()
             yield cell
@@ -321,6 +324,7 @@ class Cell:
             proc=self._proc,
             codec=self._codec,
             cgroup=self._rung.cgroup,
+            warm=self._warm,
         )
 
     def _give(self, request: Request, talk: int = -1) -> Jail:

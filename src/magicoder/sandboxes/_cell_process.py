@@ -1,5 +1,6 @@
 """A jail seen from outside: starting its processes, handing requests in, taking reports out."""
 
+import contextlib
 import fcntl
 import json
 import os
@@ -10,9 +11,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from magicoder.errors import SandboxError
 from magicoder.sandboxes import _wire as wire
@@ -35,9 +36,52 @@ import heapq, io, itertools, json, math, operator, random, re, statistics, strin
 for name, path in (("magicoder", sys.argv[1]), ("magicoder.sandboxes", sys.argv[2])):
     module = sys.modules[name] = types.ModuleType(name)
     module.__path__ = [path]
-from magicoder.sandboxes._zygote import main
-main()
+from magicoder.sandboxes import _zygote
+getattr(_zygote, sys.argv[4])()
 """
+# The hash seed is fixed so that the same program does the same thing every time.
+_ENVIRONMENT: Final = {
+    "PYTHONHASHSEED": "0",
+    "PATH": "/usr/local/bin:/usr/bin:/bin",
+    "LANG": "C.UTF-8",
+    "OPENBLAS_NUM_THREADS": "1",
+    "OMP_NUM_THREADS": "1",
+    "MPLBACKEND": "agg",
+}
+
+
+class Warm:
+    """An interpreter that has loaded what every cell loads, and that they are forked from: `start(warm=its fileno)`.
+
+    It knows nothing but that, and ends when nobody holds its socket any more.
+    """
+
+    def __init__(self, python: str = "") -> None:
+        """`python` as for `start`, which finds out whether it is any good. Nothing runs before `begin`."""
+        self._python = python
+        self._near, self._far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def fileno(self) -> int:
+        """Return the number of its socket, which other processes may inherit."""
+        return self._near.fileno()
+
+    def begin(self) -> None:
+        """Start it, unless that has been done."""
+        if self._far.fileno() >= 0:
+            with self._far, contextlib.suppress(OSError):
+                self._process = _spawn(self._python, self._far.fileno(), "nurse", subprocess.DEVNULL)
+
+    def close(self) -> None:
+        """End it, unless others hold its socket."""
+        self._far.close()
+        self._near.close()
+        if self._process is not None:
+            try:
+                self._process.wait(5)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
 
 
 def start(
@@ -50,17 +94,13 @@ def start(
     proc: bool = False,
     codec: str = "",
     cgroup: bool = True,
+    warm: int = -1,
 ) -> "Jail":
-    """Start a jail and wait until it is ready.
+    """Start a jail and wait until it is ready; fork it from the interpreter `Warm` whose socket is `warm`, if there is.
 
     Raises:
         SandboxError: it cannot be made here; says why.
     """
-    near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    folder = ""
-    if level < 3:
-        folder = tempfile.mkdtemp(prefix="magicoder-cell-")
-        Path(folder).chmod(0o711)
     config = {
         "parent": os.getpid(),
         "level": level,
@@ -70,23 +110,30 @@ def start(
         "proc": proc,
         "codec": codec,
         "cgroup": cgroup,
-        "folder": folder,
     }
-    command = [python or sys.executable, "-s", "-B", "-X", "utf8", "-c", _BOOT, str(_FOLDER.parent), str(_FOLDER)]
-    # The hash seed is fixed so that the same program does the same thing every time.
-    environment = {"PYTHONHASHSEED": "0", "PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8"}
-    environment |= {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MPLBACKEND": "agg"}
+    if warm >= 0:
+        with contextlib.suppress(SandboxError):  # if so, what follows says why
+            return _jail(config, lambda near, far, message: _forked(warm, near, far, message))
+    return _jail(config, lambda near, far, message: _spawned(python, near, far, message))
+
+
+def _jail(config: dict[str, Any], begin: "Callable[[socket.socket, socket.socket, bytes], _Process]") -> "Jail":
+    """Let `begin` make the process, and wait until the jail is ready. Raises SandboxError."""
+    near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    folder = ""
+    if config["level"] < 3:
+        folder = tempfile.mkdtemp(prefix="magicoder-cell-")
+        Path(folder).chmod(0o711)
     try:
-        process = _spawn(command, environment, far.fileno())
-    except OSError as e:
+        process = begin(near, far, json.dumps({**config, "folder": folder}).encode())
+    except (OSError, SandboxError) as e:
         near.close()
         Folder.clear(folder)
-        raise SandboxError(f"{command[0]} does not start: {e}") from e
+        raise SandboxError(str(e)) from e
     finally:
         far.close()
     jail = Jail(process, near, folder)
     try:
-        near.send(json.dumps(config).encode())
         jail.ready = jail.receive(time.monotonic() + _START_S)[0]
     except (OSError, SandboxError) as e:
         words = jail.last_words()
@@ -98,24 +145,81 @@ def start(
     return jail
 
 
-def _spawn(command: list[str], environment: dict[str, str], control: int) -> "subprocess.Popen[bytes]":
-    """Start `command` with nothing open but `control`; what it prints until it takes over can be read."""
+def _spawned(python: str, near: socket.socket, far: socket.socket, message: bytes) -> "subprocess.Popen[bytes]":
+    """Start a jail in an interpreter of its own. Raises SandboxError."""
+    try:
+        process = _spawn(python, far.fileno(), "main", subprocess.PIPE)
+    except OSError as e:
+        raise SandboxError(f"{python or sys.executable} does not start: {e}") from e
+    with contextlib.suppress(OSError):  # it has ended: it will be found out
+        near.send(message)
+    return process
+
+
+def _spawn(python: str, control: int, entry: str, stderr: int) -> "subprocess.Popen[bytes]":
+    """Start an interpreter with nothing open but `control`; what it prints until it takes over goes to `stderr`."""
+    command = [python or sys.executable, "-s", "-B", "-X", "utf8", "-c", _BOOT, str(_FOLDER.parent), str(_FOLDER)]
     return subprocess.Popen(  # noqa: S603 - an interpreter that the user chose
-        [*command, str(control)],
+        [*command, str(control), entry],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        env=environment,
+        stderr=stderr,
+        env=_ENVIRONMENT,
         pass_fds=(control,),
         cwd="/",
         start_new_session=True,
     )
 
 
+def _forked(warm: int, near: socket.socket, far: socket.socket, message: bytes) -> "_Forked":
+    """Have a jail forked from a warm interpreter. Raises OSError."""
+    line = socket.socket(fileno=os.dup(warm))
+    own = os.pidfd_open(os.getpid())
+    with line:
+        try:
+            socket.send_fds(line, [message], [far.fileno(), own])
+        finally:
+            os.close(own)
+    far.close()
+    near.settimeout(_START_S)
+    _, fds, _, _ = socket.recv_fds(near, 16, 1)
+    near.settimeout(None)
+    if not fds:
+        raise ConnectionError("the warm interpreter has ended")
+    return _Forked(fds[0])
+
+
+class _Forked:
+    """A jail's process that is no child of ours."""
+
+    stderr = None
+
+    def __init__(self, pidfd: int) -> None:
+        self._pidfd = pidfd
+
+    def wait(self, timeout: float | None = None) -> int:
+        """As `Popen.wait`; how it ended is not known."""
+        if self._pidfd >= 0:
+            if not select.select([self._pidfd], [], [], timeout)[0]:
+                raise subprocess.TimeoutExpired("a jail", timeout or 0.0)
+            os.close(self._pidfd)
+            self._pidfd = -1
+        return 0
+
+    def send_signal(self, which: int) -> None:
+        """As `Popen.send_signal`."""
+        if self._pidfd >= 0:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._pidfd, which)
+
+
+_Process: TypeAlias = "subprocess.Popen[bytes] | _Forked"
+
+
 class Jail:
     """A running jail. `ready` is what it said about itself when it was."""
 
-    def __init__(self, process: "subprocess.Popen[bytes]", control: socket.socket, folder: str) -> None:
+    def __init__(self, process: "_Process", control: socket.socket, folder: str) -> None:
         self._process = process
         self._folder = folder
         self._control = control

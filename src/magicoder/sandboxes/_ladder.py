@@ -32,11 +32,11 @@ class Rung:
     cgroup: bool = True
 
 
-def choose(wanted: int | None = None, *, python: str = "", cgroup: bool = True) -> Rung:
+def choose(wanted: int | None = None, *, python: str = "", cgroup: bool = True, warm: int = -1) -> Rung:
     """Return the highest rung that works here, or the one that is asked for by number.
 
     Each is tried for real: a cell is made, and a program run in it. `python` is the interpreter of programs, "" for
-    this one. `cgroup` False counts without control groups even where there are some.
+    this one. `cgroup` False counts without control groups even where there are some. `warm` as for `Cell.open`.
 
     Raises:
         SandboxError: the rung asked for does not work here, or none but 0 does and that was not asked for.
@@ -46,7 +46,7 @@ def choose(wanted: int | None = None, *, python: str = "", cgroup: bool = True) 
     reasons: list[str] = []
     for level in (3, 2, 1) if wanted is None else (wanted,):
         try:
-            line = _try(level, python, cgroup=cgroup)
+            line = _try(level, python, cgroup=cgroup, warm=warm)
         except SandboxError as e:
             reasons.append(f"rung {level}: {e}")
             continue
@@ -56,7 +56,7 @@ def choose(wanted: int | None = None, *, python: str = "", cgroup: bool = True) 
     raise SandboxError(f"programs cannot be isolated here. {'; '.join(reasons)}; {INSTEAD}")
 
 
-def _try(level: int, python: str, *, cgroup: bool) -> str:
+def _try(level: int, python: str, *, cgroup: bool, warm: int) -> str:
     """Run a program on a rung and say what is around it. Raises SandboxError."""
     from magicoder.sandboxes._cell import Cell
 
@@ -66,7 +66,7 @@ def _try(level: int, python: str, *, cgroup: bool) -> str:
 
     if level == 2 and os.geteuid() != 0:
         raise SandboxError("giving programs a uid of their own takes root")
-    with Cell.open(Rung(level=level, line="", cgroup=cgroup), python=python) as cell:
+    with Cell.open(Rung(level=level, line="", cgroup=cgroup), python=python, warm=warm) as cell:
         ready = cell.ready()
     parts = [_WALLS[level]]
     if level == 3:

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing import connection as connections
 from multiprocessing import spawn
@@ -67,8 +67,10 @@ class _Child:
 class Nursery:
     """What workers are forked from (`_nursery`), started when the first one is needed, and again if it has died."""
 
-    def __init__(self, opens: Opens) -> None:
+    def __init__(self, opens: Opens, before: Callable[[], None], inherited: tuple[int, ...]) -> None:
         self._opens = opens
+        self._before = before
+        self._inherited = inherited
         # Of its own, and as old as we are: PR_SET_PDEATHSIG goes by thread.
         self._starter = ThreadPoolExecutor(1, thread_name_prefix="sandbox")
         self._process: subprocess.Popen[bytes] | None = None
@@ -111,6 +113,7 @@ class Nursery:
 
     def _start(self) -> None:
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # inherited until it has its own process group
+        self._before()
         data: dict[str, Any] = spawn.get_preparation_data("sandbox")
         script = {name: data[name] for name in data if name.startswith("init_main")}
         near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -120,7 +123,7 @@ class Nursery:
             self._process = subprocess.Popen(  # noqa: S603 - this interpreter
                 [sys.executable, *flags, "-c", _BOOT, str(far.fileno()), str(os.getpid())],
                 stdin=subprocess.PIPE,
-                pass_fds=(far.fileno(),),
+                pass_fds=(far.fileno(), *self._inherited),
             )
         assert self._process.stdin is not None
         with contextlib.suppress(OSError), self._process.stdin as pipe:
@@ -243,8 +246,16 @@ class Worker:
 class Workers:
     """All workers of a runner."""
 
-    def __init__(self, opens: Opens, count: int) -> None:
-        self._nursery = Nursery(opens)
+    def __init__(
+        self,
+        opens: Opens,
+        count: int,
+        *,
+        before: Callable[[], None] = lambda: None,
+        inherited: tuple[int, ...] = (),
+    ) -> None:
+        """Start nothing yet; `before` is called when that begins, and `opens` uses what is `inherited` by number."""
+        self._nursery = Nursery(opens, before, inherited)
         cores = sorted(os.sched_getaffinity(0))
         # Fewer workers than processors go where there is room: the first ones may be another runner's.
         cpus = cores if count == len(cores) else [-1] * count

@@ -2,7 +2,7 @@
 
 `main` is started by `_cell_process` in an interpreter of its own, whose only arguments are this folder and a socket.
 Two processes come of it: the starter, which stays outside to clean up, and the keeper, which the programs are
-forked from. Standard library only.
+forked from. `nurse` warms up once and forks such pairs when it is asked to. Standard library only.
 """
 # A jail's Python need not pay for pathlib, and its places have fixed names.
 # ruff: noqa: PTH123
@@ -16,6 +16,7 @@ import importlib
 import json
 import os
 import resource
+import select
 import signal
 import socket
 import sys
@@ -57,9 +58,72 @@ def main() -> None:
     """Make the jail that the first message describes, say so, and serve. Never returns."""
     control = socket.socket(fileno=int(sys.argv[3]))
     config: dict[str, Any] = json.loads(control.recv(1 << 20))
+    try:
+        parent = os.pidfd_open(config["parent"])
+    except OSError:
+        os._exit(1)
+    if os.getppid() != config["parent"]:
+        os._exit(1)
+    _make(control, parent, config)
+
+
+def nurse() -> None:
+    """Warm up, and fork a jail for each message that comes, until nobody can send any. Never returns.
+
+    With a message come the jail's own socket and a handle of the process that it works for; a handle of the starter
+    goes back.
+    """
+    line = socket.socket(fileno=int(sys.argv[3]))
+    _warm_up([*WARM])
+    gc.collect()
+    gc.freeze()
+    poll = select.poll()
+    poll.register(line.fileno(), select.POLLIN)
+    jails: dict[int, int] = {}  # handles of the starters, and their numbers
+    while True:
+        for fd, _ in poll.poll():
+            if fd in jails:
+                poll.unregister(fd)
+                os.waitpid(jails.pop(fd), 0)
+                os.close(fd)
+                continue
+            data, fds, _, _ = socket.recv_fds(line, 1 << 20, 2)
+            if not data:
+                with contextlib.suppress(ChildProcessError):
+                    while True:
+                        os.wait()  # they end, too: whom they worked for is gone
+                os._exit(0)
+            pid = os.fork()
+            if pid == 0:
+                _branch(line, [*jails], data, fds)
+            jail = os.pidfd_open(pid)
+            jails[jail] = pid
+            poll.register(jail, select.POLLIN)
+            for passed in fds:
+                os.close(passed)
+
+
+def _branch(line: socket.socket, others: list[int], data: bytes, fds: list[int]) -> None:
+    """Become the jail that a message describes. Never returns."""
+    try:
+        line.close()
+        for other in others:
+            os.close(other)
+        os.setsid()
+        control, parent = socket.socket(fileno=fds[0]), fds[1]
+        own = os.pidfd_open(os.getpid())
+        socket.send_fds(control, [b"-"], [own])
+        os.close(own)
+        _make(control, parent, json.loads(data))
+    finally:
+        os._exit(1)
+
+
+def _make(control: socket.socket, parent: int, config: dict[str, Any]) -> None:
+    """Make a jail. `parent` is a handle of the process that it works for. Never returns."""
     code = 1
     try:
-        code = _start(control, config)
+        code = _start(control, parent, config)
     except (Refused, OSError) as e:
         with contextlib.suppress(OSError):
             control.send(watch.message({"failed": str(e)}))
@@ -67,11 +131,8 @@ def main() -> None:
         os._exit(code)
 
 
-def _start(control: socket.socket, config: dict[str, Any]) -> int:
+def _start(control: socket.socket, parent: int, config: dict[str, Any]) -> int:
     """The outer process: prepare what needs the outside, fork the keeper, clean up after it."""
-    parent = os.pidfd_open(config["parent"])
-    if os.getppid() != config["parent"]:
-        raise Refused("the process that asked for this cell is gone")
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, program.HIGHEST), hard))
     if config["cpu"] >= 0:

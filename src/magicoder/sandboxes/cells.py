@@ -6,15 +6,17 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
+from typing import Final
 
 from magicoder.errors import SandboxError
 from magicoder.protocols import NOT_IDENTITY, Runner
 from magicoder.sandboxes import _compilers, _ladder, _toolchains
 from magicoder.sandboxes._cell import Cell
+from magicoder.sandboxes._cell_process import Warm
 from magicoder.sandboxes._judging import CODEC
 from magicoder.sandboxes._ladder import Rung
 from magicoder.sandboxes._runner import Controller
@@ -49,20 +51,27 @@ class Cells:
         """
         if self.python:
             _environment(self.python)
-        rung = _rung(self.rung, self.python, os.geteuid())
-        jails = Jails(rung=rung, python=self.python, proc=self.proc)
         with ExitStack() as stack:
+            warm = stack.enter_context(closing(Warm(self.python)))
+            rung = _rung(self.rung, self.python, warm)
+            jails = Jails(rung=rung, python=self.python, proc=self.proc, warm=warm.fileno())
             verdicts = None if cache is None else stack.enter_context(Verdicts.open(cache))
-            processes = Workers(jails, max(1, workers))
+            processes = Workers(jails, max(1, workers), before=warm.begin, inherited=(warm.fileno(),))
             stack.callback(processes.close)
             level = f"rung {rung.level}" + (", /proc" if self.proc else "")
             yield Controller(jails, processes, verdicts, rung.line, level, again=self.again)
 
 
-@cache
-def _rung(wanted: int, python: str, uid: int) -> Rung:  # noqa: ARG001 - another user may be allowed other things
-    """Return what `_ladder.choose` finds, tried once a process: what worked works, and if not, the cells say so."""
-    return _ladder.choose(None if wanted < 0 else wanted, python=python)
+_RUNGS: Final[dict[tuple[int, str, int], Rung]] = {}
+"""What was found by trying, once a process: what worked works, and if not, the cells say so."""
+
+
+def _rung(wanted: int, python: str, warm: Warm) -> Rung:
+    key = (wanted, python, os.geteuid())  # another user may be allowed other things
+    if key not in _RUNGS:
+        warm.begin()
+        _RUNGS[key] = _ladder.choose(None if wanted < 0 else wanted, python=python, warm=warm.fileno())
+    return _RUNGS[key]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +81,7 @@ class Jails:
     rung: Rung
     python: str = ""
     proc: bool = False
+    warm: int = -1
 
     @contextmanager
     def open(self, languages: Sequence[str], cpu: int) -> Iterator[Cell]:
@@ -86,6 +96,7 @@ class Jails:
             read_only=_toolchains.shown(languages),
             proc=self.proc or any(one.toolchain.proc for one in found),
             codec=CODEC,
+            warm=self.warm,
         ) as cell:
             yield cell
 
