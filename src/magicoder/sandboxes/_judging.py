@@ -278,6 +278,8 @@ class _Questions:
 
     def __init__(self, conversation: Talks) -> None:
         self._conversation = conversation
+        # Asked once: what a class has is looked up name by name for a protocol.
+        self._early = conversation if isinstance(conversation, TalksAhead) else None
         self._ahead: deque[str] = deque()
         self.asked = 0
         self.end: tuple[Outcome, str] | None = None
@@ -287,22 +289,22 @@ class _Questions:
 
         A hint: where it does not help (a container), or is wrong, calls are made one by one.
         """
-        if not isinstance(self._conversation, TalksAhead) or len(calls) < _FEW:
+        if self._early is None or len(calls) < _FEW:
             return
         requests = [_values.request(arguments, {}) for arguments in calls]
         if sum(map(len, requests)) <= _AHEAD_BYTES:
-            self._conversation.hand_in(requests)
+            self._early.hand_in(requests)
             self._ahead.extend(repr(tuple(arguments)) for arguments in calls)
 
     def _reply(self, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> bytes:
         if self._ahead:
-            assert isinstance(self._conversation, TalksAhead)
+            assert self._early is not None
             if not keywords and repr(arguments) == self._ahead.popleft():
-                return self._conversation.take()
-            self._conversation.take()
+                return self._early.take()
+            self._early.take()
             while self._ahead:
                 self._ahead.popleft()
-                self._conversation.take()
+                self._early.take()
         return self._conversation.call(_values.request(arguments, keywords))
 
     def __call__(self, *arguments: Any, **keywords: Any) -> Any:
