@@ -43,7 +43,6 @@ def server() -> Iterator[FaultyServer]:
         (("--model", "mock", "--only-answers"), "--only-answers needs --out DIR", 2),
         (("--model", "mock", "-n", "3"), "all the same at temperature 0", 2),
         (("--model", "mock", "--top-p", "0.5"), "--top-p says nothing at temperature 0", 2),
-        (("--samples", "{samples}", "--python", "no/python"), "--python no/python is no program here", 2),
         (("--model", "mock", "--samples", "{samples}"), "give one of the two", 2),
         (("--samples", "{samples}", "--style", "chat"), "--style is about a model that is asked", 2),
     ],
