@@ -1,17 +1,14 @@
 """What a training run would take: steps, tokens, padding, memory of a process, hours. Nothing is computed for it."""
 
-from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 
-from magicoder.errors import RecipeError
-from magicoder.plugins import suggest
-from magicoder.training import batches, models, optimizers
+from magicoder.training import batches, hardware, models, optimizers
+from magicoder.training.hardware import GIB, GPU, GPUS
 from magicoder.training.run import Prepared
 from magicoder.training.settings import Training
 
-GIB: Final = 2**30
 SHARE_OF_PEAK: Final = 0.4
 """Of the data sheet's rate that training is assumed to reach: published figures for 7B models are 40 to 46 % on H100
 (llm-foundry, torchtitan) and 64 % on A100."""
@@ -24,39 +21,19 @@ _BYTES_AN_INNER_WIDTH: Final = 8.0
 one of 11008, as measured on transformers' Llama with attention that keeps no scores."""
 
 
-@dataclass(frozen=True, slots=True)
-class GPU:
-    """A kind of GPU: products of bfloat16 a second by the data sheet, and its memory."""
-
-    tflops: float
-    memory_gib: float
-
-
-GPUS: Final = {
-    "a100-40": GPU(312, 39.5),
-    "a100-80": GPU(312, 79.2),
-    "h100": GPU(989, 79.2),
-    "h200": GPU(989, 139.8),
-    "b200": GPU(2250, 178.4),
-    "l40s": GPU(362, 44.4),
-    "a6000": GPU(155, 47.5),
-    "4090": GPU(165, 23.5),
-}
-
-
 def estimate(
     training: Training, prepared: list[Prepared], *, gpu: str | None = None, gpus: int | None = None
 ) -> dict[str, Any]:
     """Return the plan: `stages`, `memory_gib` of a process by part, `gpu_hours` (None without a GPU), `notes`.
 
-    gpu    of `GPUS`; None: that of this machine, if it has one
+    gpu    of `hardware.GPUS`; None: that of this machine, if it has one
     gpus   how many; None: the recipe's processes, else 1
 
     Raises:
         RecipeError: an unknown GPU, or no model at the base.
     """
     count = gpus or training.machine.processes or 1
-    name, kind = _gpu(gpu)
+    name, kind = hardware.named(gpu)
     skeleton = models.skeleton(training.base, training.precision)
     size = models.count(skeleton)
     stages = [_stage(training, one, size, kind, count) for one in prepared]
@@ -72,30 +49,6 @@ def estimate(
         "gpu_hours": total,
         "notes": _notes(training, name, kind, memory, total),
     }
-
-
-def _gpu(name: str | None) -> tuple[str, GPU | None]:
-    if name is None:
-        return _here()
-    if name.lower() not in GPUS:
-        raise RecipeError(f"--gpu {name} is not known{suggest(name, list(GPUS))}; there are: {', '.join(GPUS)}")
-    return name.lower(), GPUS[name.lower()]
-
-
-def _here() -> tuple[str, GPU | None]:
-    import torch
-
-    if not torch.cuda.is_available():
-        return "", None
-    there = torch.cuda.get_device_properties(0)
-    known = next((kind for name, kind in GPUS.items() if name.split("-")[0] in there.name.lower()), None)
-    return there.name, GPU(known.tflops if known else 0.0, there.total_memory / GIB)
-
-
-def peak_flops() -> float:
-    """Return the operations a second that the data sheet of this machine's GPU promises; 0: it is not in `GPUS`."""
-    kind = _here()[1]
-    return kind.tflops * 1e12 if kind else 0.0
 
 
 def _stage(training: Training, one: Prepared, size: Any, kind: GPU | None, gpus: int) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from magicoder.training import (
     attention,
     averaging,
     batches,
-    estimate,
+    hardware,
     loss,
     metrics,
     models,
@@ -109,7 +109,7 @@ class _Loop:
         if installed.why and world.is_main:
             course.tell(f"examples are padded, not packed: {installed.why}")
         self.layout, self.size = installed.layout, models.count(model)
-        self.peak = estimate.peak_flops() if world.device.type == "cuda" else 0.0
+        self.peak = hardware.peak_flops() if world.device.type == "cuda" else 0.0
         if training.machine.compile:
             models.compile_layers(model, self.layout)
         kept = optimizers.bytes_kept(self.optimization, master=training.has_master)
