@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from magicoder.benchmarks._multipl_e import HARNESS, STRICT, MultiPlESuite, averages
+from magicoder.benchmarks._multipl_e import MultiPlESuite
 from magicoder.benchmarks._multipl_e_files import published
 from magicoder.benchmarks.humaneval_x import HumanEvalX
 from magicoder.benchmarks.multipl_e import MultiPlE
@@ -26,7 +26,7 @@ def runner() -> Iterator[Runner]:
 
 
 def judged(
-    runner: Runner, suite: Suite, texts: Sequence[tuple[Task, str, str]], profile: str = STRICT
+    runner: Runner, suite: Suite, texts: Sequence[tuple[Task, str, str]], profile: str = "strict"
 ) -> list[Verdict]:
     """Return the verdict on each (task, answer, style)."""
 
@@ -83,7 +83,7 @@ def test_a_great_deal_of_output_fails_in_the_profile_of_the_harness_only(shared_
     task = tasks["humaneval-js/HumanEval_23_strlen"]
     code = f"{task.prompt}  return string.length;\n}}\nconsole.log('x'.repeat(200000));\n"
     (strict,) = judged(runner, suite, [(task, code, "solution")])
-    (harness,) = judged(runner, suite, [(task, code, "solution")], HARNESS)
+    (harness,) = judged(runner, suite, [(task, code, "solution")], "multipl-e")
     assert (strict.outcome, harness.outcome) == (Outcome.PASSED, Outcome.OUTPUT_LIMIT)
 
 
@@ -100,7 +100,7 @@ def test_csharp_lists_are_compared_by_value_and_exceptions_pass_in_the_harness_o
     wrong = task.prompt + "        return new List<long>();\n"
     raises = task.prompt + '        throw new Exception("no");\n'
     strict = judged(runner, suite, [(task, text, "solution") for text in (right, wrong, raises)])
-    harness = judged(runner, suite, [(task, text, "solution") for text in (right, wrong, raises)], HARNESS)
+    harness = judged(runner, suite, [(task, text, "solution") for text in (right, wrong, raises)], "multipl-e")
     assert [v.outcome is Outcome.PASSED for v in strict] == [True, False, False]
     assert [v.outcome is Outcome.PASSED for v in harness] == [False, False, True]
 
@@ -131,10 +131,7 @@ def test_python_that_ends_before_its_tests_has_not_passed(shared_data: Path, run
     assert verdict.outcome is Outcome.EXITED_EARLY
 
 
-def test_the_average_over_languages_is_weighted_by_problems(shared_data: Path) -> None:
+def test_a_language_is_a_part_with_all_its_problems(shared_data: Path) -> None:
     suite, tasks = split(shared_data, "java")
-    one = next(iter(tasks.values()))
-    other = Task(id="x", benchmark="multipl_e", language="php", prompt="")
-    assert averages([(one, 1.0), (one, 1.0), (one, 1.0), (other, 0.0)]) == {"java": 1.0, "php": 0.0, "avg": 0.75}
     assert suite.name == "multipl_e-java"
     assert len(tasks) == 158 + 386

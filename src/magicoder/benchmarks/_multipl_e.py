@@ -1,7 +1,7 @@
 """MultiPL-E opened for scoring: prompts, programs, and the semantics of its own harness."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -165,16 +165,6 @@ class MultiPlESuite:
 def looked_for(task: Task) -> Wanted:
     """Return what to look for in an answer to `task`."""
     return _programs.wanted(task.language, task.entry_point, task.prompt, task.tests)
-
-
-def averages(passed: Iterable[tuple[Task, float]]) -> dict[str, float]:
-    """Return the mean for each language and `avg`, the mean over all problems: the paper's (its Table 2)."""
-    found: dict[str, list[float]] = {}
-    for task, value in passed:
-        found.setdefault(task.language, []).append(value)
-    means = {language: sum(values) / len(values) for language, values in sorted(found.items())}
-    everything = [value for values in found.values() for value in values]
-    return means | ({"avg": sum(everything) / len(everything)} if everything else {})
 
 
 def _user(text: str) -> Message:
