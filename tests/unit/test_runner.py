@@ -211,6 +211,17 @@ def test_an_idle_worker_that_was_killed_is_replaced(runner: Controller) -> None:
     assert len(list(runner.run([program(f"say again {i}") for i in range(64)]))) == 64
 
 
+def test_the_process_that_workers_come_from_is_replaced_with_them(runner: Controller) -> None:
+    list(runner.run([program(f"say before {i}") for i in range(64)]))
+    first, nursery = alive(runner), runner.workers._nursery._process
+    assert nursery is not None
+    nursery.kill()
+    nursery.wait()
+    assert len(list(runner.run([program(f"say after {i}") for i in range(64)]))) == 64
+    assert alive(runner)
+    assert not set(first) & set(alive(runner))
+
+
 def run_script(path: Path, source: str, judge: str) -> "subprocess.CompletedProcess[str]":
     path.write_text(
         "from magicoder.records import Program\nfrom magicoder.sandboxes._runner import Controller\n"
