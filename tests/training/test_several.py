@@ -48,6 +48,11 @@ def is_there(pid: int) -> bool:
         return False
 
 
+def children_of(command: runs.Started) -> list[str]:
+    assert command.poll() is None, command.said
+    return Path(f"/proc/{command.pid}/task/{command.pid}/children").read_text().split()
+
+
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp2"])
 def test_two_processes_give_what_one_gives(
     tmp_path: Path, given: tuple[Path, Path], alone: list[float], strategy: str
@@ -90,7 +95,7 @@ def test_sigterm_to_the_command_saves_and_ends_all(tmp_path: Path, given: tuple[
     out = tmp_path / "run"
     command = runs.Started(tmp_path, recipe(tmp_path, given, processes=2), "--out", out)
     runs.until(command, out, 2)
-    children = Path(f"/proc/{command.pid}/task/{command.pid}/children").read_text().split()
+    children = children_of(command)
     assert len(children) >= 2
     command.send(signal.SIGTERM)
     assert command.ended() == 130, command.said
@@ -103,7 +108,7 @@ def test_when_the_command_is_killed_its_processes_end(tmp_path: Path, given: tup
     out = tmp_path / "run"
     command = runs.Started(tmp_path, recipe(tmp_path, given, processes=2), "--out", out)
     runs.until(command, out, 2)
-    children = Path(f"/proc/{command.pid}/task/{command.pid}/children").read_text().split()
+    children = children_of(command)
     command.send(signal.SIGKILL)
     command.ended()
     for _ in range(600):
