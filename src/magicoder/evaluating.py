@@ -133,9 +133,6 @@ class _Work:
         results: list[Result] = []
         compared: list[Disagreements] = []
         cache = self.home / "verdicts.sqlite"
-        if self.flags["model"]:  # where programs cannot be isolated, that is said before a model is asked
-            with self.sandbox.open():
-                pass
         answered = list(self.answered())
         for suite, answers, _ in answered:
             self.settings.check(suite, answers)
@@ -173,6 +170,10 @@ class _Work:
             for suite in suites:
                 yield suite, _of(suite.tasks, answers, alone=len(suites) == 1), {}
             return
+        if not self.flags["only_answers"]:  # what cannot be run here is said before a model is asked
+            with self.sandbox.open() as runner:
+                for suite in suites:
+                    self.settings.check_languages(suite, suite.tasks, runner)
         partial = self.settings.partial
         found = interview.answers(suites, self.flags, out=self.out, partial=partial, watch=self.watch)
         for suite, one in zip(suites, found, strict=True):

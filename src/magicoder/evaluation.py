@@ -6,7 +6,7 @@ nothing, the self-check included.
 """
 
 import json
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -60,7 +60,7 @@ class Evaluate:
 
         Raises:
             RecipeError: the suite has no such profile, or a task has no answer.
-            BenchmarkError: a canonical solution fails here that is not known to fail.
+            BenchmarkError: a canonical solution fails here that is not known to fail, or nothing runs a language.
             SandboxError: the sandbox does not work here.
         """
         self.check(suite)
@@ -68,6 +68,7 @@ class Evaluate:
         tasks = [task for task in suite.tasks if task.id in found]
         self._complete(suite, tasks)
         with sandbox.open(workers=workers, cache=cache) as runner:
+            self.check_languages(suite, tasks, runner)
             with sandbox.open(workers=workers) as fresh:
                 suite.prepare(tasks, fresh, folder)
             count = sum(len(found[task.id]) for task in tasks)
@@ -104,6 +105,22 @@ class Evaluate:
             raise RecipeError(f"{suite.name} has no profile {name!r}{hint}; there are: {', '.join(suite.profiles)}")
         if plus:
             suite.faults(self.profile)
+
+    def check_languages(self, suite: Suite, tasks: Sequence[Task], runner: Runner) -> None:
+        """Check that every language of `tasks` can be run, unless there is no self-check.
+
+        Raises:
+            BenchmarkError: one cannot.
+        """
+        languages = Counter(task.language for task in tasks)
+        missing = [language for language in languages if not runner.toolchain(language)]
+        if missing and self.self_check:
+            raise BenchmarkError(
+                f"{suite.name}: nothing on this machine runs {', '.join(missing)} "
+                f"({sum(languages[name] for name in missing)} of {len(tasks)} tasks), so that scores would be wrong: "
+                "`magicoder doctor` says what to install; or name another part of the benchmark, or score all the same "
+                "with --no-self-check"
+            )
 
     def _complete(self, suite: Suite, tasks: Sequence[Task]) -> None:
         if not tasks:

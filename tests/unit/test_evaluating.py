@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -101,3 +102,15 @@ def test_an_interpreter_is_found_from_the_folder_of_the_user(place: Path) -> Non
     done = evaluate("humaneval", "--samples", "s.jsonl", "--python", "an env/bin/python")
     assert done.exit_code == 0, done.output
     assert b"an env" not in (place / "out" / "results.json").read_bytes(), "no path of this machine"
+
+
+@pytest.mark.skipif(shutil.which("swift") is not None, reason="Swift is here")
+def test_a_language_that_is_not_here_is_told_before_a_model_is_asked(place: Path) -> None:
+    row = {"name": "HumanEval_0_f", "language": "swift", "prompt": "func f() {\n", "tests": "f()", "stop_tokens": []}
+    (place / "two" / "multiple").mkdir()
+    (place / "two" / "multiple" / "humaneval-swift.jsonl").write_text(json.dumps(row) + "\n")
+    found = evaluate("multipl_e:swift", "--model", "mock")
+    assert found.exit_code == 2, found.output
+    assert "nothing on this machine runs swift (1 of 1 tasks)" in found.stderr
+    assert not (place / "home" / "journal.sqlite").exists()
+    assert evaluate("multipl_e:swift", "--model", "mock", "--only-answers").exit_code == 0

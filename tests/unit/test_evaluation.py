@@ -1,7 +1,7 @@
 """Answers are judged: which, in what order, and what is refused. With a sandbox that trusts its programs."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -108,6 +108,16 @@ def test_an_answer_without_code_is_not_run_wherever_it_stands(tmp_path: Path, pl
     outcomes = [attempt.checks["base"].outcome for attempt in found.attempts]
     assert outcomes.pop(place) == "no_code"
     assert outcomes == ["passed", "wrong_answer"]
+
+
+def test_a_machine_that_cannot_run_a_language_scores_nothing(tmp_path: Path) -> None:
+    answers = [("Sums/0", RIGHT, "completion"), ("Sums/1", RIGHT, "completion")]
+    suite = Sums()
+    suite.tasks = [suite.tasks[0], replace(suite.tasks[1], language="swift")]
+    with pytest.raises(BenchmarkError, match=r"sums: nothing on this machine runs swift \(1 of 2 tasks\)"):
+        run(tmp_path, answers, suite)
+    assert len(run(tmp_path, answers[:1], suite, partial=True).attempts) == 1
+    assert len(run(tmp_path, answers, suite, self_check=False).attempts) == 2
 
 
 def test_a_machine_that_fails_a_canonical_solution_scores_nothing(tmp_path: Path) -> None:
