@@ -9,11 +9,9 @@
 <run>/stages/<stage>/done.json         written last
 """
 
-import fcntl
-import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -22,6 +20,7 @@ import orjson
 
 from magicoder.errors import Interrupted, RecipeError, StoreError
 from magicoder.fingerprint import canonical, digest, digest_bytes, digest_files, number
+from magicoder.locks import in_use
 from magicoder.store import Progress, explained, write_atomic
 from magicoder.training import data, encoding
 from magicoder.training.encoded import Encoded
@@ -238,26 +237,6 @@ def _changed(old: Mapping[str, Any], new: Mapping[str, Any], at: str = "") -> It
             yield f"{at}{name}: {was!r} then, {now!r} now"
 
 
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Keep other runs out of `folder`.
-
-    Raises:
-        StoreError: another process trains there.
-    """
-    with explained(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise StoreError(f"another process trains in {folder}; wait for it, or give another --out") from None
-        yield
-    finally:
-        os.close(lock)
-
-
 def train(training: Training, folder: Path, watch: Watch, stop: Callable[[], bool]) -> dict[str, Any]:
     """Make the run in `folder`, or go on with it, and return its facts: `model` and `stages`, one mapping each.
 
@@ -271,7 +250,10 @@ def train(training: Training, folder: Path, watch: Watch, stop: Callable[[], boo
     from magicoder.training import parallel
 
     _quiet()
-    with parallel.start(training.machine) as world, locked(folder) if world.is_main else nullcontext():
+    with parallel.start(training.machine) as world, ExitStack() as stack:
+        if world.is_main:
+            with explained(folder):
+                stack.enter_context(in_use(folder))
         first = prepare(training, folder, watch, stop) if world.is_main else None
         world.barrier()
         prepared = first or prepare(training, folder, watch)  # the others find the tokens made
