@@ -3,9 +3,12 @@
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.training import runs
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -80,6 +83,20 @@ def tokenizer() -> Any:
     """`make_tokenizer`, where transformers is installed."""
     pytest.importorskip("transformers")
     return make_tokenizer()
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory, tokenizer: Any) -> Path:
+    """A folder with a tiny base, of which the weights are drawn."""
+    torch = pytest.importorskip("torch")
+    torch.set_num_threads(1)
+    return runs.base(tmp_path_factory.mktemp("base"), tokenizer)
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A table of 44 rows."""
+    return runs.write_rows(tmp_path_factory.mktemp("data") / "rows.jsonl", runs.rows(44))
 
 
 @dataclass(frozen=True)

@@ -22,17 +22,6 @@ pytestmark = pytest.mark.filterwarnings("default")  # of libraries, which are no
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory, tokenizer: Any) -> Path:
-    torch.set_num_threads(1)
-    return runs.base(tmp_path_factory.mktemp("base"), tokenizer)
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return runs.write_rows(tmp_path_factory.mktemp("data") / "rows.jsonl", runs.rows(44))
-
-
-@pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory, model: Path, data: Path) -> Path:
     """A run of two stages with examples held out; copy it before changing it."""
     folder = tmp_path_factory.mktemp("finished")
