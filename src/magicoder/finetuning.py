@@ -76,10 +76,11 @@ def train(
     from magicoder import console
     from magicoder.recipe import read_training
     from magicoder.store import explained
-    from magicoder.training import launch, run
 
     training = _overruled(read_training(recipe), base=base, data=data, processes=processes, device=device)
     _check(training, benchmarks, benchmark_data)
+    from magicoder.training import launch, run  # wants numpy, which `_check` looks for
+
     folder = out or Path("runs") / training.name
     watch = console.Watch(quiet=quiet or not _is_first())
     try:

@@ -1,6 +1,8 @@
 """What a recipe may not say: found when it is read, by name, before anything is loaded."""
 
 import importlib.util
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +57,18 @@ def test_what_is_not_installed_is_named_before_anything_is_read(
     said = capsys.readouterr().err
     assert "torch" in said
     assert "pip install 'magicoder[train]'" in said
+
+
+def test_an_installation_without_numpy_says_what_to_install(tmp_path: Path) -> None:
+    read(tmp_path)
+    program = "import sys; sys.modules['numpy'] = None; from magicoder.cli import main; main(['train', sys.argv[1]])"
+    said = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path / "recipe.yaml")], capture_output=True, text=True, check=False
+    )
+    assert said.returncode == 2
+    assert "numpy" in said.stderr
+    assert "pip install 'magicoder[train]'" in said.stderr
+    assert "Traceback" not in said.stderr
 
 
 def test_a_stage_has_the_common_rate_unless_it_says_otherwise() -> None:
