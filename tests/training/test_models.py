@@ -9,7 +9,9 @@ import pytest
 torch: Any = pytest.importorskip("torch")
 transformers: Any = pytest.importorskip("transformers")
 
-from magicoder.errors import RecipeError  # noqa: E402
+from safetensors.torch import load_file  # noqa: E402
+
+from magicoder.errors import RecipeError, StoreError  # noqa: E402
 from magicoder.records import Message  # noqa: E402
 from magicoder.text import templates  # noqa: E402
 from magicoder.training import attention, averaging, models  # noqa: E402
@@ -168,7 +170,7 @@ def test_a_chat_model_ends_where_its_template_ends_a_turn(tmp_path, tiny, tokeni
 def test_tied_weights_are_saved_once(tmp_path, tiny, tokenizer) -> None:
     model = tiny("qwen2", tie_word_embeddings=True)
     models.save(model, tokenizer, tmp_path)
-    assert "lm_head.weight" not in averaging.Folder(tmp_path)
+    assert "lm_head.weight" not in load_file(tmp_path / "model.safetensors")
     again = transformers.AutoModelForCausalLM.from_pretrained(tmp_path)
     assert again.lm_head.weight is again.model.embed_tokens.weight
 
@@ -177,7 +179,7 @@ def test_given_weights_are_saved_instead_of_the_models_own(tmp_path, tiny, token
     model = tiny("llama", dtype=torch.bfloat16)
     exact = {name: p.detach().float() + 2**-6 for name, p in model.named_parameters()}
     models.save(model, tokenizer, tmp_path, weights=exact)
-    saved = averaging.Folder(tmp_path)
+    saved = load_file(tmp_path / "model.safetensors")
     assert all(torch.equal(saved[name], tensor.bfloat16()) for name, tensor in exact.items())
 
 
@@ -198,21 +200,13 @@ def test_a_base_of_7b_parameters_is_counted_without_memory(tmp_path) -> None:
     assert per_token == pytest.approx(6 * found.matmul + 6 * 32 * 4096 * (500**2 + 700**2) / 1200)
 
 
-def test_the_mean_of_models_is_written_in_the_form_of_the_last(tmp_path, tiny, tokenizer) -> None:
-    states = []
-    for place, scale in enumerate((1.0, 2.0, 6.0)):
-        model = tiny("llama")
-        for p in model.parameters():
-            p.data.mul_(scale)
-        models.save(model, tokenizer, tmp_path / str(place))
-        states.append(averaging.Folder(tmp_path / str(place)))
-    averaging.average([tmp_path / "0", tmp_path / "1", tmp_path / "2"], tmp_path / "mean")
-    found = averaging.Folder(tmp_path / "mean")
+def test_the_mean_of_states_is_made_in_wide_numbers(tiny) -> None:
+    states = [{name: p.detach() * scale for name, p in tiny("llama").named_parameters()} for scale in (1.0, 2.0, 6.0)]
+    found = dict(averaging.mean(states))
     for name in states[0]:
-        expected = sum(state[name].double() for state in states) / 3
-        assert torch.equal(found[name], expected.float().bfloat16())
-    assert models.load_tokenizer(Base(model=str(tmp_path / "mean"))).chat_template == templates.CHAT_TEMPLATE
-    load(tmp_path / "mean")
+        assert torch.equal(found[name], (sum(state[name].double() for state in states) / 3).float())
+    with pytest.raises(StoreError, match="different models"):
+        dict(averaging.mean([states[0], {**states[1], "more": torch.ones(1)}]))
 
 
 def test_recomputing_activations_changes_no_gradient(base) -> None:

@@ -179,21 +179,6 @@ def test_state_of_another_shape_or_dtype_is_refused() -> None:
         ours.load({**ours.state(), "matrix.rows": torch.zeros(34)})
 
 
-def test_a_restart_forgets_statistics_and_keeps_masters() -> None:
-    mine = parameters(torch.bfloat16)
-    ours = built(mine, ADAMW, master=True)
-    for step in range(1, 4):
-        give_gradients(mine, step)
-        ours.step(1e-5)
-    masters = dict(ours.weights())
-    ours.restart()
-    assert same(masters, dict(ours.weights()))
-    state = ours.state()
-    assert state["matrix.step"] == 0
-    assert not state["matrix.mean"].any()
-    assert state["matrix.remainder"].any()
-
-
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_clipping_is_that_of_torch(dtype: Any) -> None:
     theirs, mine = parameters(dtype), parameters(dtype)

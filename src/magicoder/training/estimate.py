@@ -52,14 +52,13 @@ def estimate(
 
 
 def _stage(training: Training, one: Prepared, size: Any, kind: GPU | None, gpus: int) -> dict[str, Any]:
-    learned, _ = one.split(training)
+    learned = one.learned
     plan = batches.plan(
         len(learned),
         one.stage.epochs,
         training.batches,
         training.mode,
         training.random_seed,
-        world=training.batches.processes,
     )
     layout = _layout(training)
     sampled = [plan[i] for i in np.linspace(0, len(plan) - 1, min(_SAMPLED_STEPS, len(plan))).astype(int)]

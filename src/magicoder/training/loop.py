@@ -91,7 +91,6 @@ class _Loop:
             training.batches,
             training.mode,
             training.random_seed,
-            world=training.batches.processes,
         )
         self.tokenizer = models.load_tokenizer(course.base)
         model = models.load(
@@ -123,9 +122,7 @@ class _Loop:
         self.parameters = [p for p in self.model.parameters() if p.requires_grad]
         self.checkpoints = Checkpoints(course.folder / "checkpoints", self._keep())
         self.batches = training.batches
-        if (
-            training.machine.compile and self.layout == "packed"
-        ):  # compiled rows are of one size: the one that costs least
+        if training.machine.compile and self.layout == "packed":  # compiled rows are of one size: what costs least
             fitting = batches.row_tokens(self.plan, course.learned.lengths, training.batches, world.size)
             self.batches = replace(training.batches, micro_batch_tokens=fitting)
         self.bound = self._bound() if training.machine.compile else None

@@ -48,6 +48,9 @@ class Watch(Protocol):
 class Prepared:
     """A stage with its examples.
 
+    encoded  all of them
+    learned  those to learn from
+    aside    those held out
     folder   of the stage
     key      of all that decides its result, the stages before it included
     decides  the same, readable, to say what differs
@@ -56,6 +59,8 @@ class Prepared:
     stage: Stage
     base: Base
     encoded: Encoded
+    learned: Encoded
+    aside: Encoded
     folder: Path
     key: str
     decides: dict[str, Any]
@@ -68,14 +73,6 @@ class Prepared:
         except (FileNotFoundError, orjson.JSONDecodeError):
             return None
         return found if any(self.model.rglob("*.safetensors")) else None
-
-    def split(self, training: Training) -> tuple[Encoded, Encoded]:
-        """Return the examples to learn from, and those held out: the ones whose ids have the smallest digests."""
-        ids = self.encoded.ids if training.held_out.examples else []
-        order = sorted(range(len(ids)), key=lambda i: number(f"{training.random_seed}:held out:{ids[i]}", 63))
-        aside = set(order[: training.held_out.examples])
-        learned = [i for i in range(len(self.encoded)) if i not in aside]
-        return self.encoded.select(learned), self.encoded.select(sorted(aside))
 
     @property
     def model(self) -> Path:
@@ -113,13 +110,29 @@ def prepare(training: Training, folder: Path, watch: Watch, stop: Callable[[], b
             )
         decides = _deciding(training, stage, encoded, before)
         key = digest(decides)
+        learned, aside = _split(encoded, training)
         one = Prepared(
-            stage=stage, base=base, encoded=encoded, folder=folder / "stages" / stage.name, key=key, decides=decides
+            stage=stage,
+            base=base,
+            encoded=encoded,
+            learned=learned,
+            aside=aside,
+            folder=folder / "stages" / stage.name,
+            key=key,
+            decides=decides,
         )
         _refuse_other(one)
         prepared.append(one)
         base, before = replace(training.base, model=str(one.model), revision="", random_weights=False), key
     return prepared
+
+
+def _split(encoded: Encoded, training: Training) -> tuple[Encoded, Encoded]:
+    """Return the examples to learn from, and those held out: the ones whose ids have the smallest digests."""
+    ids = encoded.ids if training.held_out.examples else []
+    order = sorted(range(len(ids)), key=lambda i: number(f"{training.random_seed}:held out:{ids[i]}", 63))
+    aside = set(order[: training.held_out.examples])
+    return encoded.select([i for i in range(len(encoded)) if i not in aside]), encoded.select(sorted(aside))
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,9 +270,9 @@ def train(training: Training, folder: Path, watch: Watch, stop: Callable[[], boo
         first = prepare(training, folder, watch, stop) if world.is_main else None
         world.barrier()
         prepared = first or prepare(training, folder, watch)  # the others find the tokens made
-        aside = {one.stage.name: one.split(training)[1] for one in prepared}
+        aside = {one.stage.name: one.aside for one in prepared}
         if world.is_main:
-            _warn_of_learned(training, prepared, aside, watch)
+            _warn_of_learned(prepared, aside, watch)
         for one in prepared:
             if world.share(one.facts is None):
                 if world.any(stop()):
@@ -268,17 +281,15 @@ def train(training: Training, folder: Path, watch: Watch, stop: Callable[[], boo
                     )
                 _train(training, one, world, watch, aside=aside, stop=stop)
             world.barrier()
-        return {"model": str(prepared[-1].model), "stages": [_facts(one, training) for one in prepared]}
+        return {"model": str(prepared[-1].model), "stages": [_facts(one) for one in prepared]}
 
 
-def _warn_of_learned(
-    training: Training, prepared: Sequence[Prepared], aside: Mapping[str, Encoded], watch: Watch
-) -> None:
+def _warn_of_learned(prepared: Sequence[Prepared], aside: Mapping[str, Encoded], watch: Watch) -> None:
     """Say so where what is held out is learned all the same, because the same tokens stand in another example."""
     held = {_tokens(encoded, i): name for name, encoded in aside.items() for i in range(len(encoded))}
     for one in prepared if held else ():
-        learned = one.split(training)[0]
-        twice = Counter(held[same] for i in range(len(learned)) if (same := _tokens(learned, i)) in held)
+        same = (_tokens(one.learned, i) for i in range(len(one.learned)))
+        twice = Counter(held[tokens] for tokens in same if tokens in held)
         for name, count in sorted(twice.items()):
             watch.warn(
                 f"stage {one.stage.name} learns {count:,} examples that are equal to one held out of {name}; the loss "
@@ -317,7 +328,7 @@ def _train(
         training=training,
         stage=one.stage,
         base=one.base,
-        learned=one.split(training)[0],
+        learned=one.learned,
         aside=aside,
         folder=one.folder,
         key=one.key,
@@ -329,12 +340,12 @@ def _train(
             write_atomic(one.folder / DONE, _json(facts))
 
 
-def _facts(one: Prepared, training: Training) -> dict[str, Any]:
+def _facts(one: Prepared) -> dict[str, Any]:
     """Return what is said of a stage: what became of its rows, and what the loop found."""
     report = one.encoded.report
     return {
         "stage": one.stage.name,
-        "examples": report.kept - training.held_out.examples,
+        "examples": len(one.learned),
         "dropped": report.dropped,
         "truncated": report.truncated,
         "epochs": one.stage.epochs,

@@ -159,13 +159,6 @@ class Optimizer:
                 held.copy_(one.shard.part(source, along))
             one.step = int(state[f"{one.name}.{STEP}"])
 
-    def restart(self) -> None:
-        """Begin anew, as after `build`, but for the masters: what the next stage of a run starts from."""
-        for one in self._trained:
-            one.step = 0
-            for tensor in one.slots.values():
-                tensor.zero_()
-
     def weights(self) -> Iterator[tuple[str, torch.Tensor]]:
         """Yield every parameter by name, whole, with all bits there are: float32 where there is a master."""
         for one in self._trained:
