@@ -74,7 +74,7 @@ def train(
     and stop. Several machines: start it by torchrun on each, `torchrun … -m magicoder train RECIPE`.
     """
     from magicoder import console
-    from magicoder.recipe import read_training
+    from magicoder.recipe import read_training, to_yaml
     from magicoder.store import explained
 
     training = _overruled(read_training(recipe), base=base, data=data, processes=processes, device=device)
@@ -94,7 +94,7 @@ def train(
         if wanted > 1 and not launch.is_member():
             launch.together(sys.argv[1:], wanted, folder / "logs", {_PARENT: str(os.getpid())})
         with launch.ending_at_once(watch.close) if launch.is_member() else nullcontext():
-            facts = run.train(training, folder, watch, _stop())
+            facts = run.train(training, folder, watch, _stop(), recipe=to_yaml(training, private=True))
     finally:
         watch.close()
     if _is_first() and _PARENT not in os.environ:  # else the process that started this one goes on
@@ -181,7 +181,6 @@ def _report(
             scores=[row[1:] for row in scores if row[0] == stage["stage"]],
         )
         write_atomic(folder / "stages" / stage["stage"] / "model" / "README.md", card.encode())
-    write_atomic(folder / "training.yaml", to_yaml(training, private=True).encode())
     page = render(training.name, to_yaml(training), facts["stages"], figures, scores)
     write_atomic(folder / "report.html", page.encode())
     return folder / "report.html"

@@ -3,11 +3,13 @@
 import io
 import multiprocessing
 import os
-import socket
+import tempfile
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+from magicoder.training.launch import MEETING
 from magicoder.training.settings import Machine
 
 MODULES = [
@@ -29,13 +31,15 @@ def context() -> Any:
 
 def together(function: Callable[..., Any], *arguments: Any, size: int = 2) -> list[Any]:
     """Return what `function(world, *arguments)` returned in each of `size` processes."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    with tempfile.TemporaryDirectory() as folder:
+        return _answers(function, arguments, size, str(Path(folder) / "meeting"))
+
+
+def _answers(function: Callable[..., Any], arguments: Any, size: int, meeting: str) -> list[Any]:
     made = context()
     pipes = [made.Pipe(duplex=False) for _ in range(size)]
     running = [
-        made.Process(target=_one, args=(rank, size, port, pipes[rank][1], function, arguments), daemon=True)
+        made.Process(target=_one, args=(rank, size, meeting, pipes[rank][1], function, arguments), daemon=True)
         for rank in range(size)
     ]
     for process, (_, sending) in zip(running, pipes, strict=True):
@@ -55,21 +59,20 @@ def together(function: Callable[..., Any], *arguments: Any, size: int = 2) -> li
     return [value for _, value in answers]
 
 
-def _one(rank: int, size: int, port: int, sending: Any, function: Callable[..., Any], arguments: Any) -> None:
+def _one(rank: int, size: int, meeting: str, sending: Any, function: Callable[..., Any], arguments: Any) -> None:
     import torch
 
     from magicoder.training import parallel
 
     answer: tuple[str, Any]
     torch.set_num_threads(1)
-    os.environ.update(
-        RANK=str(rank),
-        WORLD_SIZE=str(size),
-        LOCAL_RANK=str(rank),
-        MASTER_ADDR="127.0.0.1",
-        MASTER_PORT=str(port),
-        GLOO_SOCKET_IFNAME="lo",
-    )
+    os.environ |= {
+        "RANK": str(rank),
+        "WORLD_SIZE": str(size),
+        "LOCAL_RANK": str(rank),
+        MEETING: meeting,
+        "GLOO_SOCKET_IFNAME": "lo",
+    }
     try:
         with parallel.start(Machine(device="cpu")) as world:
             answer = ("ok", function(world, *arguments))

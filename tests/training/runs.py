@@ -2,9 +2,9 @@
 
 import os
 import signal
-import socket
 import sys
 import time
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import orjson
 import yaml
 
 from magicoder.training import metrics
+from magicoder.training.launch import MEETING
 from tests.training.processes import context
 
 WORDS = ("list", "map", "set", "graph", "tree", "queue", "stack", "string", "number", "matrix", "file", "token")
@@ -143,10 +144,8 @@ def _command(said: Path, arguments: list[str], environment: dict[str, str]) -> N
 
 def members(folder: Path, *arguments: str | Path, size: int = 2) -> list[Started]:
     """Start the command in `size` processes that are one run, as torchrun would."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    common = {"WORLD_SIZE": str(size), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "GLOO_SOCKET_IFNAME": "lo"}
+    meeting = folder / f"meeting-{uuid.uuid4().hex}"
+    common = {"WORLD_SIZE": str(size), MEETING: str(meeting), "GLOO_SOCKET_IFNAME": "lo"}
     return [Started(folder, *arguments, RANK=str(r), LOCAL_RANK=str(r), **common) for r in range(size)]
 
 

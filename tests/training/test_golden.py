@@ -7,7 +7,6 @@ import base64
 import hashlib
 import json
 import os
-import socket
 import subprocess
 import sys
 import zlib
@@ -18,6 +17,7 @@ import numpy as np
 import pytest
 
 from magicoder.training import batches
+from magicoder.training.launch import MEETING
 from magicoder.training.settings import Batches
 from tests.training.golden import given
 
@@ -83,10 +83,7 @@ def prepare(folder: Path, run: dict[str, Any]) -> None:
 
 def train(folder: Path, processes: int) -> None:
     """Run `magicoder train` on the recipe of the folder in `processes` processes."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
-    whole = {"WORLD_SIZE": str(processes), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port} if processes > 1 else {}
+    whole = {"WORLD_SIZE": str(processes), MEETING: str(folder / "meeting")} if processes > 1 else {}
     options = ["train", str(folder / "recipe.yaml"), "--out", str(folder / "run"), "--quiet"]
     command = [sys.executable, "-c", LAUNCHER, *options]
     started = [

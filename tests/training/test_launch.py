@@ -43,6 +43,17 @@ def test_processes_that_end_well_end_it_well(tmp_path: Path, program) -> None:
     assert [(tmp_path / f"seen{r}").read_text() for r in range(2)] == ["-m magicoder train recipe2"] * 2
 
 
+def test_the_processes_of_a_run_meet_where_no_other_run_does(tmp_path: Path, program) -> None:
+    program(f"print(os.environ['{launch.MEETING}'])")
+    met = []
+    for _ in range(2):
+        launch.together(["train"], 3, tmp_path / "logs", {})
+        told = {(tmp_path / "logs" / f"process-{rank}.txt").read_text().strip() for rank in (1, 2)}
+        met += [Path(place) for place in told]
+    assert len(set(met)) == len(met) == 2
+    assert not any(place.parent.exists() for place in met)
+
+
 def test_the_first_process_has_the_last_word_and_its_exit_code(tmp_path: Path, program) -> None:
     program("sys.exit(2 if rank == '0' else 76)")
     error = failure(tmp_path)

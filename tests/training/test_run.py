@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 import pytest
+import yaml
 
 from tests.training import runs
 
@@ -160,6 +161,21 @@ def test_a_loss_that_is_no_number_stops_with_the_step_and_keeps_the_checkpoints(
     assert "is no number" in error
     assert "optimization.learning_rate" in error
     assert list((tmp_path / "run" / "stages" / "one" / "checkpoints").glob("step-*"))
+
+
+def test_a_run_that_ended_early_says_what_it_was(tmp_path: Path, model: Path, data: Path) -> None:
+    wild = {"optimizer": "adamw", "learning_rate": 1e30, "warmup_steps": 0, "schedule": "constant"}
+
+    def written(**changes: Any) -> tuple[int, Any]:
+        recipe = runs.recipe(tmp_path, model, data, **changes)
+        code = runs.run(recipe, "--out", tmp_path / "run")
+        return code, yaml.safe_load((tmp_path / "run" / "training.yaml").read_text())
+
+    code, first = written(optimization=wild)
+    assert (code, first["optimization"]["learning_rate"]) == (1, 1e30)
+    code, again = written(optimization=wild, checkpoints={"keep": 7})
+    assert (code, again) == (1, {**first, "checkpoints": {**first["checkpoints"], "every_steps": 50, "keep": 7}})
+    assert written(optimization={**wild, "learning_rate": 1e29}) == (3, again)  # refused: the run is what it was
 
 
 def test_adapters_are_trained_saved_and_merged(tmp_path: Path, model: Path, data: Path) -> None:

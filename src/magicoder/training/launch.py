@@ -2,9 +2,9 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,6 +20,8 @@ _GRACE_S: Final = 20.0
 _TAIL: Final = 30
 LOST: Final = 76
 """Exit code of a process that ended only because another one was gone (`parallel.Lost`)."""
+MEETING: Final = "MAGICODER_MEETING"
+"""Environment variable: the file in which the processes of one machine find each other."""
 
 
 def gpus() -> int:
@@ -68,21 +70,28 @@ def together(arguments: Sequence[str], processes: int, logs: Path, environment: 
     The first keeps this terminal; what the others say goes to `logs`. A process that fails ends the others. SIGINT and
     SIGTERM are handed on once; the processes save and stop.
 
+    They find each other through a file that is theirs alone. A port would have to be chosen before one of them can
+    listen on it, and meanwhile anybody may take it.
+
     Raises:
         Interrupted: they were asked to stop, and did.
         MagicoderError: one failed; says which, and its last lines; with its exit code.
     """
     logs.mkdir(parents=True, exist_ok=True)
-    common = {
-        **os.environ,
-        **environment,
-        "WORLD_SIZE": str(processes),
-        "LOCAL_WORLD_SIZE": str(processes),
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(_free_port()),
-    }
-    common.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
-    started = [_start(arguments, rank, common, logs) for rank in range(processes)]
+    with tempfile.TemporaryDirectory(prefix="magicoder-") as folder:
+        common = {
+            **os.environ,
+            **environment,
+            "WORLD_SIZE": str(processes),
+            "LOCAL_WORLD_SIZE": str(processes),
+            MEETING: str(Path(folder) / "meeting"),
+        }
+        common.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
+        _run([_start(arguments, rank, common, logs) for rank in range(processes)], logs)
+
+
+def _run(started: "Sequence[subprocess.Popen[bytes]]", logs: Path) -> None:
+    """Wait for all, and say what came of it as `together` does."""
     asked: list[int] = []
 
     def hand_on(number: int, _frame: FrameType | None) -> None:
@@ -152,9 +161,3 @@ def _told(rank: int, code: int, logs: Path) -> str:
 
 def _log(logs: Path, rank: int) -> Path:
     return logs / f"process-{rank}.txt"
-
-
-def _free_port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return int(s.getsockname()[1])

@@ -16,7 +16,7 @@ import torch.distributed as dist
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from magicoder.errors import Interrupted, MagicoderError, RecipeError
-from magicoder.training.launch import LOST
+from magicoder.training.launch import LOST, MEETING
 from magicoder.training.settings import Machine
 
 BUCKET_BYTES: Final = 128 << 20
@@ -131,7 +131,7 @@ class World:
 
 @contextmanager
 def start(machine: Machine) -> Iterator[World]:
-    """Join the processes that torchrun started (it sets RANK, WORLD_SIZE and LOCAL_RANK), or be alone.
+    """Join the processes that `launch.together` or torchrun started (RANK, WORLD_SIZE, LOCAL_RANK), or be alone.
 
     Raises:
         RecipeError: a GPU is asked for and there is none for this process.
@@ -143,7 +143,7 @@ def start(machine: Machine) -> Iterator[World]:
         yield World(0, 1, device)
         return
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
-    dist.init_process_group(backend, rank=rank, world_size=size, timeout=_PATIENCE)
+    dist.init_process_group(backend, store=_meeting(size), rank=rank, world_size=size, timeout=_PATIENCE)
     try:
         yield World(rank, size, device)
     except Interrupted:  # all stop; after any other error the others may wait, and leaving would wait for them
@@ -154,6 +154,16 @@ def start(machine: Machine) -> Iterator[World]:
             raise Lost(f"process {rank} goes no further: it cannot reach the others, of which one has ended") from e
         raise
     dist.destroy_process_group()
+
+
+def _meeting(size: int) -> Any:
+    """Return where the processes of `launch.together` find each other; None: at MASTER_ADDR, as torchrun has them."""
+    place = os.environ.get(MEETING)
+    if place is None:
+        return None
+    store = dist.FileStore(place, size)
+    store.set_timeout(_PATIENCE)
+    return store
 
 
 def spread(model: Any, strategy: str, world: World, *, kept: float = 2.0) -> Any:

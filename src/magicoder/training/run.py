@@ -27,6 +27,7 @@ from magicoder.training.encoded import Encoded
 from magicoder.training.settings import Base, Stage, Training
 
 DONE: Final = "done.json"
+RECIPE: Final = "training.yaml"
 _STAGE: Final = "stage.json"
 _DATASET: Final = "run.json"
 """What a folder has in which a dataset was made."""
@@ -250,10 +251,11 @@ def _changed(old: Mapping[str, Any], new: Mapping[str, Any], at: str = "") -> It
             yield f"{at}{name}: {was!r} then, {now!r} now"
 
 
-def train(training: Training, folder: Path, watch: Watch, stop: Callable[[], bool]) -> dict[str, Any]:
+def train(training: Training, folder: Path, watch: Watch, stop: Callable[[], bool], *, recipe: str) -> dict[str, Any]:
     """Make the run in `folder`, or go on with it, and return its facts: `model` and `stages`, one mapping each.
 
-    Every process of the run calls it; the first one writes.
+    Every process of the run calls it; the first one writes. `recipe` is `training` as it is written down once nothing
+    speaks against it, so that a run that is killed says what it was; one that goes on with another machine, its own.
 
     Raises:
         RecipeError, StoreError: see `prepare`.
@@ -272,6 +274,8 @@ def train(training: Training, folder: Path, watch: Watch, stop: Callable[[], boo
         prepared = first or prepare(training, folder, watch)  # the others find the tokens made
         aside = {one.stage.name: one.aside for one in prepared}
         if world.is_main:
+            with explained(folder):
+                write_atomic(folder / RECIPE, recipe.encode())
             _warn_of_learned(prepared, aside, watch)
         for one in prepared:
             if world.share(one.facts is None):
