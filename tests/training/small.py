@@ -1,6 +1,6 @@
 """A small model with every shape a parameter can have, trained by a loop of its own."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from magicoder.training import checkpoints, optimizers, parallel
+from magicoder.training.optimizers.master import join
 from magicoder.training.settings import Optimization, Precision
 
 VOCABULARY, WIDTH = 37, 24
@@ -70,10 +71,10 @@ class Run:
             Precision(master=master),
             world=world,
         )
-        torch.manual_seed(100 + world.rank)
 
     def step(self, number: int, *, lr: float = 1e-3, after_backward: Callable[[], Any] = lambda: None) -> None:
-        """Four micro-batches, shared out."""
+        """Four micro-batches, shared out; what is drawn depends on the step and the process, as in the loop."""
+        torch.manual_seed(100 * number + self.world.rank)
         drawn = torch.Generator().manual_seed(number)
         ids = torch.randint(VOCABULARY, (4, 3, 9), generator=drawn)
         mine = ids[self.world.rank :: self.world.size]
@@ -89,22 +90,30 @@ class Run:
 
     def save(self, kept: checkpoints.Checkpoints, step: int) -> Path:
         groups = {"model": parallel.trained(self.model), "optimizer": self.optimizer.state()}
-        return kept.save(step, groups, {"step": step}, self.world, checkpoints.random_state(self.world.device))
+        return kept.save(step, groups, {"step": step}, self.world)
 
     def resume(self, kept: checkpoints.Checkpoints) -> int:
         found = kept.latest(self.world)
         assert found is not None
-        contents = found.load(self.world)
-        parallel.load(self.model, contents.groups["model"])
-        self.optimizer.load(contents.groups["optimizer"])
-        if contents.random is not None:
-            checkpoints.set_random_state(contents.random, self.world.device)
+        groups = found.load(self.world)
+        parallel.load(self.model, groups["model"])
+        self.optimizer.load(groups["optimizer"])
         return found.step
 
     def everything(self) -> dict[str, torch.Tensor]:
         """All that is kept, whole, copied."""
         kept = {**parallel.trained(self.model), **self.optimizer.state()}
         return {name: parallel.whole(t).detach().clone() for name, t in kept.items()}
+
+
+def whole_bits(named: Iterable[tuple[str, torch.Tensor]], state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """All bits of trained parameters, whole: joined with the remainder in an optimizer's state where there is one."""
+    found = {}
+    for name, parameter in named:
+        if parameter.requires_grad:
+            weight, rest = parallel.whole(parameter.detach()), state.get(f"{name}.{optimizers.REMAINDER}")
+            found[name] = weight.clone() if rest is None else join(weight, parallel.whole(rest))
+    return found
 
 
 def differing(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> list[str]:

@@ -12,7 +12,7 @@ from magicoder.training import parallel  # noqa: E402
 from magicoder.training.parallel import World  # noqa: E402
 from magicoder.training.settings import Machine  # noqa: E402
 from tests.training.processes import together  # noqa: E402
-from tests.training.small import Run, Small, differing  # noqa: E402
+from tests.training.small import Run, Small, differing, whole_bits  # noqa: E402
 
 
 def talk(world: World) -> dict[str, Any]:
@@ -90,13 +90,13 @@ def train(world: World, strategy: str, optimizer: str, master: bool) -> dict[str
     with torch.no_grad():
         run.model(torch.zeros(1, 4, dtype=torch.long))  # leaves FSDP2's root gathered
     kept = run.everything()
-    exact = {f"exact.{n}": t.clone() for n, t in run.optimizer.weights()}
+    weights = whole_bits(run.model.named_parameters(), run.optimizer.state())
     held = sum(
         parallel.whole(p).numel() if not hasattr(p, "to_local") else p.to_local().numel()
         for p in run.model.parameters()
         if p.requires_grad
     )
-    return {"kept": kept, "exact": exact, "norms": norms, "held": held, "spread": parallel.is_spread(run.model)}
+    return {"kept": kept, "exact": weights, "norms": norms, "held": held, "spread": parallel.is_spread(run.model)}
 
 
 def train_all(world: World) -> dict[Any, dict[str, Any]]:
@@ -138,8 +138,8 @@ def test_a_spread_model_learns_what_a_whole_one_does(trained: Any, optimizer: st
         n: (t.dtype, t.shape) for n, t in whole["kept"].items()
     }
     tolerance = 1e-2 if master else 1e-6  # gradients of bfloat16 weights differ in their last digits
-    for name, exact in whole["exact"].items():
-        torch.testing.assert_close(spread["exact"][name], exact, rtol=tolerance, atol=tolerance / 10)
+    for name, wanted in whole["exact"].items():
+        torch.testing.assert_close(spread["exact"][name], wanted, rtol=tolerance, atol=tolerance / 10)
     assert spread["norms"] == pytest.approx(whole["norms"], rel=1e-2 if master else 1e-6)
 
 
@@ -148,8 +148,8 @@ def test_a_spread_model_learns_what_a_whole_one_does(trained: Any, optimizer: st
 def test_two_processes_learn_what_one_does(trained: Any, strategy: str, optimizer: str) -> None:
     """T8: the sum over processes, whatever their number; never their mean."""
     alone, two, _ = trained
-    for name, exact in alone["ddp", optimizer, False]["exact"].items():
-        torch.testing.assert_close(two[strategy, optimizer, False]["exact"][name], exact, rtol=1e-5, atol=1e-7)
+    for name, wanted in alone["ddp", optimizer, False]["exact"].items():
+        torch.testing.assert_close(two[strategy, optimizer, False]["exact"][name], wanted, rtol=1e-5, atol=1e-7)
     assert two[strategy, optimizer, False]["norms"] == pytest.approx(alone["ddp", optimizer, False]["norms"], rel=1e-5)
 
 

@@ -2,11 +2,11 @@
 
     <folder>/step-00000050/model.safetensors        one file a group of tensors, as `save` was given them
                            optimizer.safetensors
-                           random.safetensors        `<rank>.cpu`, `<rank>.cuda`: states of the random generators
                            checkpoint.json           step, facts, size and CRC of every file
     <folder>/step-00000050.partial/                  while it is written; never read
 
 Tensors are written whole, one at a time, whatever number of processes holds them: a run may go on with another number.
+States of random generators are not kept: the loop seeds them anew for every step.
 """
 
 import itertools
@@ -29,7 +29,6 @@ from magicoder.training.tensorfiles import Lazy, Sink, Written, is_whole, size_o
 T = TypeVar("T")
 
 LAYOUT: Final = 1
-RANDOM: Final = "random"
 
 _ABOUT: Final = "checkpoint.json"
 _PARTIAL: Final = ".partial"
@@ -38,48 +37,27 @@ _GONE: Final = ".gone"
 
 
 @dataclass(frozen=True, slots=True)
-class Contents:
-    """What a checkpoint holds.
-
-    facts   what `save` was given
-    groups  tensors by group and name, read from the disk when they are asked for
-    random  the states of this process' random generators; None if another number of processes wrote them
-    """
-
-    facts: dict[str, Any]
-    groups: dict[str, Mapping[str, torch.Tensor]]
-    random: dict[str, torch.Tensor] | None
-
-
-@dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A checkpoint on disk that was found whole."""
+    """A checkpoint on disk that was found whole; `facts` are what `save` was given."""
 
     folder: Path
     step: int
     facts: dict[str, Any]
-    processes: int
     files: tuple[Written, ...]
 
-    def load(self, world: World) -> Contents:
-        """Open it; tensors are whole ones, on the CPU, for `parallel.load` and `Optimizer.load`.
+    def load(self, world: World) -> dict[str, Mapping[str, torch.Tensor]]:
+        """Return its tensors by group and name: whole ones, on the CPU, read from the disk when they are asked for.
 
         Raises:
             StoreError: process 0 found it, but this one, on another machine, cannot see it.
         """
         try:
-            groups: dict[str, Mapping[str, torch.Tensor]] = {
-                f.name: Lazy(self.folder / f"{f.name}.safetensors") for f in self.files
-            }
+            return {f.name: Lazy(self.folder / f"{f.name}.safetensors") for f in self.files}
         except OSError as e:
             raise StoreError(
                 f"process {world.rank} cannot read {self.folder} ({e.strerror or e}), which process 0 can: all "
                 "machines of a run need one disk; give a shared folder with --out"
             ) from e
-        states = groups.pop(RANDOM)
-        mine = f"{world.rank}."
-        random = {n.removeprefix(mine): states[n].clone() for n in states if n.startswith(mine)}
-        return Contents(self.facts, groups, random if self.processes == world.size else None)
 
 
 class Checkpoints:
@@ -95,29 +73,25 @@ class Checkpoints:
         groups: Mapping[str, Mapping[str, torch.Tensor]],
         facts: Mapping[str, Any],
         world: World,
-        random: Mapping[str, torch.Tensor] | None = None,
     ) -> Path:
         """Write a checkpoint and remove those that are too many. All processes call it, with equal names and `facts`.
 
-        A kill or a power cut at any moment leaves every earlier checkpoint as it was. `random` is this process' (see
-        `random_state`); spread tensors are gathered one at a time.
+        A kill or a power cut at any moment leaves every earlier checkpoint as it was. Spread tensors are gathered one
+        at a time.
 
         Raises:
             StoreError: on every process: the disk is full or read-only. Earlier checkpoints are as they were.
         """
-        assert RANDOM not in groups, f"{RANDOM} is the name of the generators' states"
-        states = {f"{rank}.{n}": t for rank, s in enumerate(world.gather(dict(random or {}))) for n, t in s.items()}
-        everything = {**groups, RANDOM: states}
         place = self.folder / f"step-{step:08d}"
         partial = place.with_name(place.name + _PARTIAL)
         try:
-            _on_main(world, self.folder, lambda: _make_room(partial, sum(map(size_of, everything.values()))))
-            files, trouble = _write(partial, everything, world)
+            _on_main(world, self.folder, lambda: _make_room(partial, sum(map(size_of, groups.values()))))
+            files, trouble = _write(partial, groups, world)
 
             def publish() -> None:
                 if trouble is not None:
                     raise trouble
-                about = {"step": step, "facts": facts, "processes": world.size, "files": [asdict(f) for f in files]}
+                about = {"step": step, "facts": facts, "files": [asdict(f) for f in files]}
                 self._publish(partial, place, about)
 
             _on_main(world, self.folder, publish)
@@ -173,21 +147,6 @@ class Checkpoints:
                 shutil.rmtree(path)
 
 
-def random_state(device: torch.device) -> dict[str, torch.Tensor]:
-    """Return the states of torch's generators that this process draws from."""
-    states = {"cpu": torch.get_rng_state()}
-    if device.type == "cuda":
-        states["cuda"] = torch.cuda.get_rng_state(device)
-    return states
-
-
-def set_random_state(states: Mapping[str, torch.Tensor], device: torch.device) -> None:
-    """Put torch's generators back to where `random_state` found them."""
-    torch.set_rng_state(states["cpu"])
-    if device.type == "cuda" and "cuda" in states:
-        torch.cuda.set_rng_state(states["cuda"], device)
-
-
 def _on_main(world: World, folder: Path, work: Callable[[], T]) -> T:
     """Do `work` on process 0 and return on every process what came of it; what went wrong is raised on every one."""
     result, trouble = None, None
@@ -219,12 +178,12 @@ def _make_room(partial: Path, size: int) -> None:
 
 
 def _write(
-    partial: Path, everything: Mapping[str, Mapping[str, torch.Tensor]], world: World
+    partial: Path, groups: Mapping[str, Mapping[str, torch.Tensor]], world: World
 ) -> tuple[list[Written], OSError | None]:
     """Write the files on process 0; return what they are and what went wrong first, if anything did."""
     files: list[Written] = []
     trouble: OSError | None = None
-    for name, tensors in everything.items():
+    for name, tensors in groups.items():
         sink = Sink(partial / f"{name}.safetensors" if world.is_main and trouble is None else None)
         write(sink, tensors, whole)
         trouble = sink.close() or trouble
@@ -246,7 +205,7 @@ def _read(place: Path) -> Checkpoint | None:
         )
     try:
         files = tuple(Written(**f) for f in raw["files"])
-        found = Checkpoint(place, raw["step"], raw["facts"], raw["processes"], files)
+        found = Checkpoint(place, raw["step"], raw["facts"], files)
     except (KeyError, TypeError):
         return None
     return found if all(is_whole(place / f"{f.name}.safetensors", f) for f in files) else None

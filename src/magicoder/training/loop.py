@@ -284,12 +284,12 @@ class _Loop:
             if self.checkpoints.places() and self.world.is_main:
                 self.course.tell(f"stage {self.course.stage.name} begins anew: none of its checkpoints is whole")
             return 0, {"held_out_before": {}, "loss": None}
-        contents = checkpoint.load(self.world)
-        parallel.load(self.model, contents.groups["model"])
-        self.optimizer.load(contents.groups["optimizer"])
+        groups = checkpoint.load(self.world)
+        parallel.load(self.model, groups["model"])
+        self.optimizer.load(groups["optimizer"])
         if self.world.is_main:
             self.course.tell(f"stage {self.course.stage.name} goes on after step {checkpoint.step} of {len(self.plan)}")
-        return checkpoint.step, dict(contents.facts)
+        return checkpoint.step, dict(checkpoint.facts)
 
     def _save(self, step: int, facts: dict[str, Any]) -> None:
         groups = {"model": parallel.trained(self.model), "optimizer": self.optimizer.state()}
@@ -303,7 +303,7 @@ class _Loop:
         self._write("model", {})
         count = self.training.checkpoints.average
         if count > 1:
-            states = [c.load(self.world).groups["model"] for c in self.checkpoints.last(count, self.world)]
+            states = [c.load(self.world)["model"] for c in self.checkpoints.last(count, self.world)]
             self._write("model-average", dict(averaging.mean(states)))
 
     def _write(self, name: str, weights: Mapping[str, torch.Tensor]) -> None:

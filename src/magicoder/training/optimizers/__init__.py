@@ -15,7 +15,7 @@ from magicoder.training.optimizers.adafactor import Adafactor
 from magicoder.training.optimizers.adamw import AdamW
 from magicoder.training.optimizers.master import join, split
 from magicoder.training.optimizers.shards import Shard, local
-from magicoder.training.parallel import World, whole
+from magicoder.training.parallel import World
 from magicoder.training.settings import Optimization, Precision
 
 __all__ = ["Optimizer", "Rule", "build", "bytes_kept"]
@@ -159,14 +159,6 @@ class Optimizer:
                 held.copy_(one.shard.part(source, along))
             one.step = int(state[f"{one.name}.{STEP}"])
 
-    def weights(self) -> Iterator[tuple[str, torch.Tensor]]:
-        """Yield every parameter by name, whole, with all bits there are: float32 where there is a master."""
-        for one in self._trained:
-            held = local(one.parameter.detach())
-            if one.remainder is not None:
-                held = join(held, one.remainder)
-            yield one.name, whole(one.shard.whole(held, one.shard.along))
-
 
 def build(
     named_parameters: Iterable[tuple[str, torch.Tensor]],
@@ -174,18 +166,16 @@ def build(
     precision: Precision,
     *,
     world: World,
-    master: bool | None = None,
 ) -> Optimizer:
     """Return the optimizer of the parameters that require gradients; after `parallel.spread`, before the first step.
 
-    Weight decay is for matrices: not for biases and norms. Every bfloat16 parameter gets a master if `master` (None:
-    `precision.master`) says so, whatever the others are.
+    Weight decay is for matrices: not for biases and norms. Every bfloat16 parameter gets a master if
+    `precision.master` says so, whatever the others are.
 
     Raises:
         RecipeError: a package is missing, or a parameter has a dtype that cannot be trained.
     """
     rule = _rule(optimization, world)
-    exact = precision.master if master is None else master
     trained = []
     for name, parameter in named_parameters:
         if not parameter.requires_grad:
@@ -194,7 +184,7 @@ def build(
             raise RecipeError(f"{name} is {parameter.dtype}; bfloat16 and float32 can be trained")
         shard = Shard(parameter)
         here = local(parameter.detach())
-        with_master = exact and parameter.dtype == torch.bfloat16
+        with_master = precision.master and parameter.dtype == torch.bfloat16
         layout = rule.slots(shard)
         trained.append(
             _Trained(
