@@ -29,7 +29,9 @@ PADDED: Final = "magicoder_padded"
 _UNSUPPORTED: Final = ("softcap", "s_aux", "sinks", "position_bias", "head_mask")
 """Arguments of attention functions that neither kernel knows."""
 _KERNEL_WIDTH: Final = 256
-"""The variable-length kernel takes heads no wider than this."""
+"""The variable-length kernel takes heads no wider than this, ..."""
+_KERNEL_MULTIPLE: Final = 8
+"""... in multiples of this: it refuses others, where torch's other kernels pad them."""
 _FIRST: Final = 9
 """Tokens of the first of the two examples on which a model is proved; the second has 17."""
 _TOLERANCES: Final = {
@@ -296,8 +298,10 @@ def _kernel(device: Any, dtype: Any, config: Any) -> None:
     if dtype not in (torch.bfloat16, torch.float16):
         raise _Unfit(f"variable-length attention computes in 16 bits and the weights are {dtype}".replace("torch.", ""))
     width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    if width > _KERNEL_WIDTH:
-        raise _Unfit(f"its heads are {width} wide and the kernel takes {_KERNEL_WIDTH}")
+    if width > _KERNEL_WIDTH or width % _KERNEL_MULTIPLE:
+        raise _Unfit(
+            f"its heads are {width} wide; the kernel takes multiples of {_KERNEL_MULTIPLE} up to {_KERNEL_WIDTH}"
+        )
 
 
 def _prove(model: Any, layout: str, own: Any) -> None:
