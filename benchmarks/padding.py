@@ -54,7 +54,7 @@ def padding(encoded: Encoded, examples: int) -> None:
             made.append(batches.micro_batches(step, lengths, encoded.trained, settings, layout, "clean", world))
             seconds.append(time.perf_counter() - start)
         counted = [batches.fill(micro, lengths, layout) for micro in made]
-        share = sum(u for u, _ in counted) / sum(c for _, c in counted)
+        share = sum(counted, batches.Fill()).useful
         note = of_one_size(plan, encoded, settings, world) if layout == "packed" else ""
         print(f"| {title} | {share:.1%}{note} | {statistics.median(seconds) * 1e3:.1f} ms |")
 
@@ -76,7 +76,7 @@ def of_one_size(plan: batches.Plan, encoded: Encoded, settings: Batches, world: 
             )
             for step in plan
         ]
-        said.append(f"{sum(u for u, _ in counted) / sum(c for _, c in counted):.1%} at {size:,}")
+        said.append(f"{sum(counted, batches.Fill()).useful:.1%} at {size:,}")
     return f"; rows of one size: {', '.join(said)} (chosen in {took:.1f} s)"
 
 

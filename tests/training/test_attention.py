@@ -53,7 +53,7 @@ def test_gradients_of_a_micro_batch_are_those_of_its_examples_one_by_one(tiny, l
     expected.backward()
     model = tiny(family, dtype=torch.float64)
     settled = attention.install(model, layout, longest=40)
-    assert settled == attention.Installed(layout, fused=True)
+    assert settled == attention.Installed(layout, fused=True, shares=layout == "packed")
     batch = tensors.collate(micro(listed, layout), listed, layout=layout, pad_id=1, device="cpu")
     found = loss.loss(model, batch)
     found.backward()
@@ -177,21 +177,23 @@ def test_a_mixing_model_is_found_out_by_running_it(tiny, monkeypatch) -> None:
     assert attention.install(tiny("llama"), "packed").layout == "packed"
 
 
+@pytest.mark.parametrize("key_cuts", [[0, 3, 4, 9, 9, 9], [0, 3, 7, 14, 14, 14]])
 @pytest.mark.parametrize("window", [0, 2])
 @pytest.mark.parametrize("heads", [2, 4])
-def test_the_operations_gradients_are_right(heads, window) -> None:
+def test_the_operations_gradients_are_right(heads, window, key_cuts) -> None:
     draw = torch.Generator().manual_seed(0)
-    sizes = [(9, 4, 3), (9, heads, 3), (9, heads, 3)]
+    count = key_cuts[-1]
+    sizes = [(9, 4, 3), (count, heads, 3), (count, heads, 3)]
     tensors_ = [torch.randn(size, generator=draw, dtype=torch.float64).requires_grad_() for size in sizes]
-    cuts = torch.tensor([0, 3, 4, 9, 9, 9], dtype=torch.int32)
-    assert torch.autograd.gradcheck(lambda *qkv: by_example.by_example(*qkv, cuts, 0.3, window), tensors_)
+    cuts = [torch.tensor(ends, dtype=torch.int32) for ends in ([0, 3, 4, 9, 9, 9], key_cuts)]
+    assert torch.autograd.gradcheck(lambda *qkv: by_example.by_example(*qkv, *cuts, 0.3, window), tensors_)
 
 
 def test_the_operation_is_one_that_can_be_compiled() -> None:
     rows = [torch.randn(9, heads, 4).requires_grad_() for heads in (4, 2, 2)]
     cuts = torch.tensor([0, 4, 9, 9], dtype=torch.int32)
     checks = ("test_schema", "test_autograd_registration", "test_faketensor")
-    torch.library.opcheck(by_example.by_example, (*rows, cuts, 0.3, 0), test_utils=checks)
+    torch.library.opcheck(by_example.by_example, (*rows, cuts, cuts, 0.3, 0), test_utils=checks)
 
 
 @pytest.mark.parametrize("native", [True, False])
@@ -205,15 +207,15 @@ def test_the_kernel_of_gpus_is_asked_for_what_the_reference_computes(monkeypatch
         assert (max_q, max_k) == (13, 13)
         assert window_size[1] == 0  # nothing ahead
         seen = 0 if window_size[0] == -1 else window_size[0] + 1
-        return by_example.by_example(query, key, value, cu_q, scale, seen)
+        return by_example.by_example(query, key, value, cu_q, cu_k, scale, seen)
 
     monkeypatch.setattr("torch.nn.attention.varlen.varlen_attn", documented)
     monkeypatch.setattr(attention, "_SHARES_HEADS", native)
     draw = torch.Generator().manual_seed(0)
-    rows = [torch.randn(23, heads, 8, generator=draw) for heads in (4, 2, 2)]
-    cuts = torch.tensor([0, 9, 10, 23, 23], dtype=torch.int32)
+    rows = [torch.randn(count, heads, 8, generator=draw) for count, heads in ((23, 4), (26, 2), (26, 2))]
+    cuts = tuple(torch.tensor(ends, dtype=torch.int32) for ends in ([0, 9, 10, 23, 23], [0, 9, 13, 26, 26]))
     found = attention._by_kernel(rows, cuts, 13, 0.3, window)
-    assert torch.allclose(found, by_example.by_example(*rows, cuts, 0.3, window), atol=1e-6)
+    assert torch.allclose(found, by_example.by_example(*rows, *cuts, 0.3, window), atol=1e-6)
 
 
 def test_the_kernels_arguments_are_torchs() -> None:

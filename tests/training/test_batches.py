@@ -194,8 +194,9 @@ def test_steps_and_micro_batches_lose_and_double_nothing(
         assert sorted(examples_of(micro)) == sorted(step.examples)
         total = sum(one.weight * sum(lengths[i] for row in one.rows for i in row) for hand in micro for one in hand)
         assert total == pytest.approx(1.0)
-        useful, computed = batches.fill(micro, lengths, layout)
-        assert useful == sum(lengths[i] for i in step.examples) <= computed
+        found = batches.fill(micro, lengths, layout)
+        assert found.tokens == sum(lengths[i] for i in step.examples) <= found.computed
+        assert not found.shared
 
 
 @pytest.mark.parametrize(("layout", "at_least"), [("packed", 0.97), ("sorted", 0.97)])
@@ -207,7 +208,7 @@ def test_hardly_a_token_is_padding(layout: str, at_least: float) -> None:
             batches.fill(batches.micro_batches(step, lengths, lengths, PAPER, layout, "clean", world), lengths, layout)
             for step in plan
         ]
-        assert sum(useful for useful, _ in counted) / sum(computed for _, computed in counted) >= at_least
+        assert sum(counted, batches.Fill()).useful >= at_least
 
 
 def test_the_size_of_rows_is_chosen_for_the_steps() -> None:
@@ -221,7 +222,7 @@ def test_the_size_of_rows_is_chosen_for_the_steps() -> None:
             settings = replace(PAPER, micro_batch_tokens=tokens)
             made = (batches.micro_batches(step, lengths, lengths, settings, "packed", "clean", world) for step in plan)
             counted = [batches.fill(micro, lengths, "packed", row_tokens=tokens) for micro in made]
-            return sum(useful for useful, _ in counted) / sum(computed for _, computed in counted)
+            return sum(counted, batches.Fill()).useful
 
         assert share(size) >= max(0.95, share(PAPER.micro_batch_tokens))
 
@@ -234,6 +235,6 @@ def test_rows_are_never_chosen_shorter_than_the_longest_example() -> None:
 
 def test_rows_of_one_size_count_as_such() -> None:
     micro = ((MicroBatch(((0, 1),), 1.0), MicroBatch((), 0.0)),)
-    assert batches.fill(micro, [10, 20], "packed") == (30, 64)
-    assert batches.fill(micro, [10, 20], "packed", row_tokens=100) == (30, 100)
-    assert batches.fill(((MicroBatch(((0,), (1,)), 1.0),),), [10, 20], "sorted") == (30, 40)
+    assert batches.fill(micro, [10, 20], "packed") == batches.Fill(30, 0, 64)
+    assert batches.fill(micro, [10, 20], "packed", row_tokens=100) == batches.Fill(30, 0, 100)
+    assert batches.fill(((MicroBatch(((0,), (1,)), 1.0),),), [10, 20], "sorted") == batches.Fill(30, 0, 40)

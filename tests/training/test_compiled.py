@@ -33,7 +33,8 @@ def fresh() -> Any:
 
 
 def step(model: Any, many: ListedExamples, pack: tuple[int, ...], bound: tensors.Bound) -> None:
-    batch = tensors.collate(MicroBatch((pack,), 1.0), many, layout="packed", pad_id=1, device="cpu", bound=bound)
+    micro = MicroBatch((pack,), 1.0, bound.prefix)
+    batch = tensors.collate(micro, many, layout="packed", pad_id=1, device="cpu", bound=bound)
     loss.loss(model, batch).backward()
 
 
@@ -41,11 +42,19 @@ def gradients(model: Any) -> Any:
     return torch.cat([p.grad.flatten() for p in model.parameters()])
 
 
+def behind(prefix: tuple[int, ...], many: ListedExamples) -> ListedExamples:
+    """The examples, all of which begin with the same tokens."""
+    pieces = tuple(np.array([*prefix, *piece], dtype=np.int32) for piece in many.pieces)
+    marks = tuple(np.array([False] * len(prefix) + [False, *mark[1:]]) for mark in many.marks)
+    return ListedExamples(pieces, marks)
+
+
+@pytest.mark.parametrize("prefix", [(), (5, 6, 7)])
 @pytest.mark.parametrize(("family", "recompute"), [*((family, False) for family in FAMILIES), ("llama", True)])
-def test_packed_layers_are_compiled_once_whatever_the_number_of_examples(tiny, many, family, recompute) -> None:
-    micro = [MicroBatch((pack,), 1.0) for pack in PACKS]
-    bound = tensors.bound(micro, many.lengths)
-    assert bound == tensors.Bound(tokens=128, examples=8, longest=64)
+def test_packed_layers_are_compiled_once_whatever_the_number_of_examples(tiny, many, family, recompute, prefix) -> None:
+    many = behind(prefix, many)
+    bound = tensors.bound([MicroBatch((pack,), 1.0, len(prefix)) for pack in PACKS], many.lengths)
+    assert bound == tensors.Bound(tokens=128, examples=8, longest=64 + len(prefix), prefix=len(prefix))
     plain = tiny(family, num_hidden_layers=3).train()
     attention.install(plain, "packed")
     model = tiny(family, num_hidden_layers=3).train()

@@ -84,6 +84,18 @@ def test_padded_rows_give_what_packed_ones_give(tmp_path: Path, model: Path, dat
     )  # AdamW magnifies rounding where gradients are near 0
 
 
+def test_a_prefix_that_is_computed_once_gives_what_whole_examples_give(
+    tmp_path: Path, model: Path, data: Path, whole: Path
+) -> None:
+    batches = {"examples": 8, "layout": "packed", "micro_batch_tokens": 400, "share_prefix": False}
+    apiece = other(tmp_path, model, data, batches=batches)
+    assert close_losses(apiece, whole)
+    assert apart(runs.weights(apiece), runs.weights(whole)) < 1e-4
+    once, each = (runs.figures(out)[1] for out in (whole, apiece))
+    assert once["tokens"] == each["tokens"]  # of examples, however they are computed
+    assert once["flops_per_s"] * once["seconds"] < 0.9 * each["flops_per_s"] * each["seconds"]
+
+
 def test_one_micro_batch_gives_what_many_give(tmp_path: Path, model: Path, data: Path, whole: Path) -> None:
     batches = {"examples": 8, "layout": "packed", "micro_batch_tokens": 4000}
     at_once = other(tmp_path, model, data, batches=batches)

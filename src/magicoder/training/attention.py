@@ -3,12 +3,13 @@
 Packed: examples stand one behind the other in one row, and each attends to itself alone. A GPU computes that with
 torch's variable-length kernel, everything else example by example. No mask is ever made: a mask of ones, a cache or a
 forgotten argument silently turns a packed row into one long text in common trainers. Our forward passes
-none of them.
+none of them. What examples share at their beginning may stand once (`shared_prefix`).
 
 Padded (`sorted`, `rows`): an example a row, padding on the right. Causal attention never looks there.
 
 `install` does not trust configurations. It runs the model on two short examples and compares: an example must not
-change when its neighbour does, and must come out as it does alone. What fails is refused, with what works instead.
+change when its neighbour does, and must come out as it does alone, with its own beginning and with a shared one. What
+fails is refused, with what works instead.
 """
 
 import inspect
@@ -20,7 +21,7 @@ import torch
 from torch.nn import functional
 
 from magicoder.errors import RecipeError
-from magicoder.training import loss
+from magicoder.training import loss, shared_prefix
 from magicoder.training.by_example import by_example
 from magicoder.training.tensors import Batch
 
@@ -34,6 +35,8 @@ _KERNEL_MULTIPLE: Final = 8
 """... in multiples of this: it refuses others, where torch's other kernels pad them."""
 _FIRST: Final = 9
 """Tokens of the first of the two examples on which a model is proved; the second has 17."""
+_SHARED: Final = 4
+"""Tokens that both begin with where they share a prefix."""
 _TOLERANCES: Final = {
     torch.float64: (1e-9, 1e-5),  # models make some of it in float32
     torch.float32: (1e-6, 1e-4),
@@ -56,11 +59,13 @@ class Installed:
     layout  `packed`, `sorted` or `rows`
     fused   whether logits are made in pieces (loss.Head)
     why     "" or why it is not the layout that was hoped for
+    shares  whether examples of a packed row can share what they begin with
     """
 
     layout: str
     fused: bool
     why: str = ""
+    shares: bool = False
 
 
 def install(model: Any, layout: str, *, longest: int = 0, device: Any = None) -> Installed:
@@ -88,7 +93,7 @@ def install(model: Any, layout: str, *, longest: int = 0, device: Any = None) ->
                 ) from None
             why = str(reason)
         else:
-            return _settle(whole, Installed("packed", fused))
+            return _settle(whole, Installed("packed", fused, shares=_shares(whole)))
     chosen = "sorted" if layout == "auto" else layout
     try:
         return _settle(whole, Installed(chosen, _try(whole, chosen, longest, device), why))
@@ -125,12 +130,15 @@ def packed(  # noqa: PLR0917 - transformers' signature
     dropout: float = 0.0,
     sliding_window: int | None = None,
     cu_seq_lens_q: Any = None,
+    cu_seq_lens_k: Any = None,
     max_length_q: int | None = None,
+    magicoder_keys: shared_prefix.Keys | None = None,
     **others: Any,
 ) -> tuple[Any, None]:
     """Attention of a packed row; query [1, heads, N, width], key and value [1, fewer heads, N, width].
 
-    `cu_seq_lens_q` and `max_length_q` are the boundaries and the longest example. Nothing here waits for the GPU.
+    `cu_seq_lens_q`, `cu_seq_lens_k` and `max_length_q` are the boundaries of queries and keys and the longest example,
+    `magicoder_keys` where keys are if there is a shared prefix. Nothing here waits for the GPU.
 
     Raises:
         RecipeError: the model asks for what the kernel cannot do.
@@ -138,15 +146,18 @@ def packed(  # noqa: PLR0917 - transformers' signature
     _check(attention_mask, dropout, others)
     if value.shape[-1] != key.shape[-1]:
         raise RecipeError("the heads of its values are not as wide as those of its keys, as the kernel wants them")
-    if cu_seq_lens_q is None or max_length_q is None:
+    if cu_seq_lens_q is None or cu_seq_lens_k is None or max_length_q is None:
         raise RecipeError("it does not pass the boundaries of examples on to its attention")
     _note(others, module)
     window = int(sliding_window or 0)
     scale = query.shape[-1] ** -0.5 if scaling is None else float(scaling)
     rows = [tensor.squeeze(0).transpose(0, 1) for tensor in (query, key, value)]
+    if magicoder_keys is not None:
+        rows[1:] = [shared_prefix.lengthened(tensor, magicoder_keys) for tensor in rows[1:]]
+    cuts = (cu_seq_lens_q, cu_seq_lens_k)
     if query.is_cuda:
-        return _by_kernel(rows, cu_seq_lens_q, max_length_q, scale, window).unsqueeze(0), None
-    return by_example(*rows, cu_seq_lens_q, scale, window).unsqueeze(0), None
+        return _by_kernel(rows, cuts, max_length_q, scale, window).unsqueeze(0), None
+    return by_example(*rows, *cuts, scale, window).unsqueeze(0), None
 
 
 def padded(  # noqa: PLR0917 - transformers' signature
@@ -207,8 +218,12 @@ def _note(others: dict[str, Any], module: Any) -> None:
         seen.append(module)
 
 
-def _by_kernel(rows: Sequence[Any], cuts: Any, longest: int, scale: float, window: int) -> Any:
-    """Flash attention over examples of different lengths (torch 2.11 or later); [N, heads, width]."""
+def _by_kernel(rows: Sequence[Any], cuts: tuple[Any, Any], longest: int, scale: float, window: int) -> Any:
+    """Flash attention over examples of different lengths (torch 2.11 or later); [N, heads, width].
+
+    Where an example has more keys than queries, causal attention is aligned at the end, as in FlashAttention 2.1 and
+    later.
+    """
     from torch.nn.attention.varlen import varlen_attn
 
     query, key, value = rows
@@ -223,7 +238,7 @@ def _by_kernel(rows: Sequence[Any], cuts: Any, longest: int, scale: float, windo
             key, value = (tensor.repeat_interleave(heads // shared, dim=1) for tensor in (key, value))
     # A window of w tokens counts the token itself; the kernel counts those to its left.
     left = window - 1 if window else -1
-    return varlen_attn(query, key, value, cuts, cuts, longest, longest, scale=scale, window_size=(left, 0), **options)
+    return varlen_attn(query, key, value, *cuts, longest, longest, scale=scale, window_size=(left, 0), **options)
 
 
 def _try(model: Any, layout: str, longest: int, device: Any) -> bool:
@@ -330,6 +345,30 @@ def _prove(model: Any, layout: str, own: Any) -> None:
         raise _Unfit("an example in a packed row does not come out as it does alone (its positions do not begin anew)")
 
 
+def _shares(model: Any) -> bool:
+    """Whether two examples that share their beginning come out as each does alone: the same facts as in `_prove`."""
+    ids, _ = _sample(model)
+    first, second = ids[:_FIRST], torch.cat([ids[:_SHARED], ids[_FIRST:]])
+    changed = second.clone()
+    changed[_SHARED] += 1
+
+    def row(left: Any, right: Any) -> tuple[Any, Any]:
+        found = _hidden(model, _sharing(left, right), None)
+        return found[:_FIRST], found[_FIRST:]
+
+    try:
+        with loss.evaluation(model), torch.no_grad():
+            left, right = row(first, second)
+            left_again, right_again = row(first, changed)
+            alone = [_hidden(model, _example(example), None) for example in (first, second)]
+    except (RecipeError, RuntimeError, TypeError):
+        return False
+    apart = not _differs(left, left_again, equal_shapes=True)
+    # Were attention aligned at the beginning, a token would not see the one in front of it.
+    seen = not torch.equal(right[1], right_again[1])
+    return apart and seen and not _differs(left, alone[0]) and not _differs(right, alone[1][_SHARED:])
+
+
 def _as_in_training(model: Any) -> None:
     """Run a packed row with dropout on: configurations have many names for that of attention, which no kernel has.
 
@@ -354,6 +393,17 @@ def _sample(model: Any) -> tuple[Any, Any]:
 
 def _example(ids: Any) -> Batch:
     return _pair(ids)
+
+
+def _sharing(first: Any, second: Any) -> Batch:
+    """A packed row of two examples that share their first tokens."""
+    once, rests = first[:_SHARED], (first[_SHARED:], second[_SHARED:])
+    plain = _pair(once, *rests)
+    places = plain.positions[0].clone()
+    places[_SHARED:] += _SHARED
+    keys = shared_prefix.keys(plain.boundaries.tolist(), _SHARED)
+    moved = shared_prefix.Keys(*(torch.from_numpy(part).to(once.device) for part in keys))
+    return replace(plain, positions=places.unsqueeze(0), longest=plain.longest + _SHARED, keys=moved)
 
 
 def _pair(*examples: Any) -> Batch:

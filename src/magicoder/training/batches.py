@@ -14,6 +14,8 @@ from magicoder.training.settings import Batches
 
 ROW_MULTIPLE: Final = 64
 """Packed rows are padded to a multiple of this many tokens."""
+LEAST_PREFIX: Final = 1 / 32
+"""Of the mean length; a shorter prefix is not shared."""
 _STEPS_TRIED: Final = 24
 _SIZES_TRIED: Final = 32
 
@@ -42,10 +44,21 @@ class MicroBatch:
               every process has equally many micro-batches
     weight    what the sum of its tokens' losses is multiplied with; over all micro-batches of a step, on all processes,
               the products add up to the step's loss
+    prefix    tokens that all examples begin with and that stand once in a packed row
     """
 
     rows: tuple[tuple[int, ...], ...]
     weight: float
+    prefix: int = 0
+
+    @property
+    def examples(self) -> tuple[int, ...]:
+        """The examples of all rows, in order."""
+        return tuple(itertools.chain.from_iterable(self.rows))
+
+    def tokens(self, lengths: Any) -> list[int]:
+        """Return the tokens of each row, without padding."""
+        return [int(sum(lengths[i] for i in row)) - self.prefix * max(0, len(row) - 1) for row in self.rows]
 
 
 class Plan(Sequence[Step]):
@@ -154,12 +167,21 @@ def _original_plan(count: int, epochs: int, batches: Batches, random_seed: int, 
 
 
 def micro_batches(  # noqa: PLR0917 - the step, the examples, the settings: always in this order
-    step: Step, lengths: Any, trained: Any, batches: Batches, layout: str, mode: str, world: int = 1
+    step: Step,
+    lengths: Any,
+    trained: Any,
+    batches: Batches,
+    layout: str,
+    mode: str,
+    world: int = 1,
+    *,
+    prefix: int = 0,
 ) -> tuple[tuple[MicroBatch, ...], ...]:
     """Return the micro-batches of a step, `[process][k]`; every process has equally many.
 
     lengths, trained   tokens and trained tokens of every encoded example (`Encoded`)
     layout             the one that was chosen, where `batches.layout` is `auto`; `paper-exact` has rows as they come
+    prefix             tokens that stand once in a packed row (`shared`)
 
     The weight is one over the trained tokens of the whole step (`clean`), or one over the micro-batches of a full step
     times the trained tokens of this one: the mean of means (`paper-exact`; of a micro-batch without any it is 0, where
@@ -172,7 +194,8 @@ def micro_batches(  # noqa: PLR0917 - the step, the examples, the settings: alwa
     own: list[int] = np.asarray(lengths)[list(examples)].tolist()
     targets: list[int] = np.asarray(trained)[list(examples)].tolist()
     exact = mode == "paper-exact"
-    rows = _as_they_come(step, batches) if exact else _laid_out(own, batches, layout, world)
+    prefix = prefix if layout == "packed" and not exact else 0
+    rows = _as_they_come(step, batches) if exact else _laid_out(own, batches, layout, world, prefix)
     whole = sum(targets)
     of_a_step = batches.examples // batches.micro_batch_rows
 
@@ -180,11 +203,14 @@ def micro_batches(  # noqa: PLR0917 - the step, the examples, the settings: alwa
         total = of_a_step * sum(targets[i] for row in row_set for i in row) if exact else whole
         return 1.0 / total if total and row_set else 0.0
 
-    made = [MicroBatch(tuple(tuple(examples[i] for i in row) for row in row_set), weight(row_set)) for row_set in rows]
+    made = [
+        MicroBatch(tuple(tuple(examples[i] for i in row) for row in row_set), weight(row_set), prefix if row_set else 0)
+        for row_set in rows
+    ]
     made += [MicroBatch((), 0.0)] * (-len(made) % world)
     if exact or layout == "rows":
         return tuple(tuple(made[rank::world]) for rank in range(world))
-    costs = [_cost(own, row_set) for row_set in rows]
+    costs = [_cost(micro, lengths) for micro in made]
     return tuple(tuple(made[k] for k in hand) for hand in packing.dealt(costs, world))
 
 
@@ -196,7 +222,7 @@ def _as_they_come(step: Step, batches: Batches) -> list[list[list[int]]]:
     return [[[i] for i in range(start, end)] for start, end in itertools.pairwise(starts)]
 
 
-def _laid_out(lengths: list[int], batches: Batches, layout: str, world: int) -> list[list[list[int]]]:
+def _laid_out(lengths: list[int], batches: Batches, layout: str, world: int, prefix: int) -> list[list[list[int]]]:
     """Return the rows of each micro-batch as positions in the step, a multiple of `world` micro-batches."""
     if layout == "rows":
         return _as_they_come(Step(0, 0.0, tuple(range(len(lengths)))), batches)
@@ -209,15 +235,25 @@ def _laid_out(lengths: list[int], batches: Batches, layout: str, world: int) -> 
     if layout == "sorted":
         return [[[i] for i in group] for group in packing.of_like_length(lengths, budget, world)]
     assert layout == "packed", layout
-    return [[sorted(row)] if row else [] for row in packing.packed(lengths, budget, world)]
+    rows = packing.packed([length - prefix for length in lengths], budget - prefix, world)
+    return [[sorted(row)] if row else [] for row in rows]
 
 
-def _cost(lengths: Sequence[int], row_set: Sequence[Sequence[int]]) -> int:
+def _cost(micro: MicroBatch, lengths: Any) -> int:
     """Return the tokens that a micro-batch computes, padding included."""
-    return len(row_set) * max((sum(lengths[i] for i in row) for row in row_set), default=0)
+    return len(micro.rows) * max(micro.tokens(lengths), default=0)
 
 
-def row_tokens(plan: Plan, lengths: Any, batches: Batches, world: int = 1) -> int:
+def shared(prefix: int, lengths: Any, batches: Batches) -> int:
+    """Return how many tokens to compute once a row, where examples of these lengths have `prefix` in common.
+
+    None of a short prefix: every layer copies its keys for every example, which takes as long as about a hundredth of
+    the tokens.
+    """
+    return prefix if batches.share_prefix and prefix >= LEAST_PREFIX * float(np.mean(lengths)) else 0
+
+
+def row_tokens(plan: Plan, lengths: Any, batches: Batches, world: int = 1, *, prefix: int = 0) -> int:
     """Return the size of packed rows, at most `batches.micro_batch_tokens`, that costs least when all have one size.
 
     Steps differ in tokens by a few percent, so that at any one size some need a row more than others, nearly empty. The
@@ -226,27 +262,54 @@ def row_tokens(plan: Plan, lengths: Any, batches: Batches, world: int = 1) -> in
     """
     sizes = np.asarray(lengths)
     longest, budget = int(sizes.max()), batches.micro_batch_tokens
-    tried = [sizes[list(plan[i].examples)].tolist() for i in range(0, len(plan), max(1, len(plan) // _STEPS_TRIED))]
+    tried = [
+        (sizes[list(plan[i].examples)] - prefix).tolist()
+        for i in range(0, len(plan), max(1, len(plan) // _STEPS_TRIED))
+    ]
 
     def cost(capacity: int) -> int:
-        return sum(len(packing.packed(own, capacity, world)) for own in tried) * (capacity + packing.GROUP_TOKENS)
+        rows = sum(len(packing.packed(own, capacity - prefix, world)) for own in tried)
+        return rows * (capacity + packing.GROUP_TOKENS)
 
     step = max(1, budget // (2 * _SIZES_TRIED) // ROW_MULTIPLE) * ROW_MULTIPLE
     candidates = [size for size in range(budget, budget // 2 - 1, -step) if size >= longest]
     return min(candidates, key=cost, default=budget)
 
 
-def fill(micro: Sequence[Sequence[MicroBatch]], lengths: Any, layout: str, *, row_tokens: int = 0) -> tuple[int, int]:
-    """Return the useful tokens of a step's micro-batches and the tokens that are computed, padding included.
+@dataclass(frozen=True, slots=True)
+class Fill:
+    """What micro-batches hold.
+
+    tokens    of the examples
+    shared    those of them that are not computed, because another example of the row has them
+    computed  padding included
+    """
+
+    tokens: int = 0
+    shared: int = 0
+    computed: int = 0
+
+    def __add__(self, other: "Fill") -> "Fill":
+        return Fill(self.tokens + other.tokens, self.shared + other.shared, self.computed + other.computed)
+
+    @property
+    def useful(self) -> float:
+        """The share of what is computed that is no padding."""
+        return (self.tokens - self.shared) / max(1, self.computed)
+
+
+def fill(micro: Sequence[Sequence[MicroBatch]], lengths: Any, layout: str, *, row_tokens: int = 0) -> Fill:
+    """Return what a step's micro-batches hold.
 
     Packed rows of a step are padded to the longest of them, rounded up to `ROW_MULTIPLE`, or to `row_tokens`, where all
     steps have rows of one size; others to the longest of their micro-batch.
     """
-    sizes = np.asarray(lengths)
-    packs = [[int(sum(sizes[i] for i in row)) for row in m.rows] for hand in micro for m in hand]
-    useful = sum(map(sum, packs))
+    every = [one for hand in micro for one in hand if one.rows]
+    tokens = int(sum(np.asarray(lengths)[list(one.examples)].sum() for one in every))
+    packs = [one.tokens(lengths) for one in every]
+    shared = tokens - sum(map(sum, packs))
     if layout == "packed":
-        longest = max((max(pack) for pack in packs if pack), default=0)
+        longest = max((max(pack) for pack in packs), default=0)
         row = row_tokens or -(-longest // ROW_MULTIPLE) * ROW_MULTIPLE
-        return useful, row * sum(1 for pack in packs if pack)
-    return useful, sum(len(pack) * max(pack, default=0) for pack in packs)
+        return Fill(tokens, shared, row * sum(map(len, packs)))
+    return Fill(tokens, shared, sum(len(pack) * max(pack) for pack in packs))

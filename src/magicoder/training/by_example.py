@@ -16,20 +16,24 @@ def by_example(  # noqa: PLR0917 - an operator has positions
     key: torch.Tensor,
     value: torch.Tensor,
     cuts: torch.Tensor,
+    key_cuts: torch.Tensor,
     scale: float,
     window: int,
 ) -> torch.Tensor:
-    """Return causal attention within each example: query [N, heads, width], key and value [N, fewer heads, width].
+    """Return causal attention within each example: query [N, heads, width], key and value [K, fewer heads, width].
 
-    cuts    [S + 1] int32: where each example begins, and the end
-    scale   of the scores
-    window  tokens that a token sees, itself included; 0: all before it
+    An example may have more keys than queries: those of what stands before it. Its last query sees its last key.
+
+    cuts      [S + 1] int32: where each example begins, and the end
+    key_cuts  [S + 1] int32: the same of its keys
+    scale     of the scores
+    window    tokens that a token sees, itself included; 0: all before it
     """
     out = torch.zeros_like(query, memory_format=torch.contiguous_format)
-    for part in _parts(cuts):
-        weights = _weights(query[part], key[part], scale, window)
+    for part, keys in _parts(cuts, key_cuts):
+        weights = _weights(query[part], key[keys], scale, window)
         shared = _grouped(weights, key.shape[1])
-        attended = torch.einsum("hgqk,khd->qhgd", shared, value[part].to(weights.dtype))
+        attended = torch.einsum("hgqk,khd->qhgd", shared, value[keys].to(weights.dtype))
         out[part] = attended.reshape(out[part].shape).to(out.dtype)
     return out
 
@@ -46,27 +50,28 @@ def _by_example_backward(  # noqa: PLR0917 - an operator has positions
     key: torch.Tensor,
     value: torch.Tensor,
     cuts: torch.Tensor,
+    key_cuts: torch.Tensor,
     scale: float,
     window: int,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """The gradients of query, key and value; the weights are made again rather than kept."""
     like = torch.contiguous_format
     results = tuple(torch.zeros_like(tensor, memory_format=like) for tensor in (query, key, value))
-    for part in _parts(cuts):
-        flat = _weights(query[part], key[part], scale, window)
+    for part, keys in _parts(cuts, key_cuts):
+        flat = _weights(query[part], key[keys], scale, window)
         weights = _grouped(flat, key.shape[1])
         wide = weights.dtype
-        length = flat.shape[-1]
+        length = flat.shape[-2]
         width = value.shape[-1]
         incoming = gradient[part].to(wide).reshape(length, *weights.shape[:2], width)
         d_value = torch.einsum("hgqk,qhgd->khd", weights, incoming)
-        d_weights = torch.einsum("qhgd,khd->hgqk", incoming, value[part].to(wide))
+        d_weights = torch.einsum("qhgd,khd->hgqk", incoming, value[keys].to(wide))
         d_scores = weights * (d_weights - (weights * d_weights).sum(-1, keepdim=True)) * scale
         queries = query[part].to(wide).reshape(length, *weights.shape[:2], query.shape[-1])
-        d_query = torch.einsum("hgqk,khd->qhgd", d_scores, key[part].to(wide))
+        d_query = torch.einsum("hgqk,khd->qhgd", d_scores, key[keys].to(wide))
         d_key = torch.einsum("hgqk,qhgd->khd", d_scores, queries)
-        for result, found in zip(results, (d_query, d_key, d_value), strict=True):
-            result[part] = found.reshape(result[part].shape).to(result.dtype)
+        for result, at, found in zip(results, (part, keys, keys), (d_query, d_key, d_value), strict=True):
+            result[at] = found.reshape(result[at].shape).to(result.dtype)
     return results  # type: ignore[return-value, unused-ignore]
 
 
@@ -76,31 +81,33 @@ def _shapes(_gradient: Any, query: Any, key: Any, value: Any, *_rest: Any) -> An
 
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:  # noqa: ARG001 - named by torch
-    query, key, value, cuts, scale, window = inputs
-    ctx.save_for_backward(query, key, value, cuts)
+    query, key, value, cuts, key_cuts, scale, window = inputs
+    ctx.save_for_backward(query, key, value, cuts, key_cuts)
     ctx.scale, ctx.window = scale, window
 
 
 def _backward(ctx: Any, gradient: Any) -> tuple[Any, ...]:
-    return (*_by_example_backward(gradient, *ctx.saved_tensors, ctx.scale, ctx.window), None, None, None)
+    return (*_by_example_backward(gradient, *ctx.saved_tensors, ctx.scale, ctx.window), None, None, None, None)
 
 
 by_example.register_autograd(_backward, setup_context=_keep)
 
 
-def _parts(cuts: Any) -> list[slice]:
-    ends = cuts.tolist()
-    return [slice(first, last) for first, last in pairwise(ends) if last > first]
+def _parts(cuts: Any, key_cuts: Any) -> list[tuple[slice, slice]]:
+    """Return each example's queries and its keys."""
+    both = zip(pairwise(cuts.tolist()), pairwise(key_cuts.tolist()), strict=True)
+    return [(slice(*queries), slice(*keys)) for queries, keys in both if queries[1] > queries[0]]
 
 
 def _weights(query: Any, key: Any, scale: float, window: int) -> Any:
     """Softmax of an example's scores, [heads, queries, keys], in float32 or wider."""
     wide = torch.float64 if query.dtype == torch.float64 else torch.float32
     length, heads, width = query.shape
+    more = key.shape[0] - length
     queries = query.to(wide).reshape(length, key.shape[1], heads // key.shape[1], width)
     scores = torch.einsum("qhgd,khd->hgqk", queries, key.to(wide)).flatten(0, 1) * scale
-    places = torch.arange(length, device=query.device)
-    distance = places[:, None] - places[None, :]
+    places = torch.arange(key.shape[0], device=query.device)
+    distance = places[more:, None] - places[None, :]
     hidden = distance < 0 if not window else (distance < 0) | (distance >= window)
     return torch.softmax(scores.masked_fill(hidden, float("-inf")), dim=-1)
 

@@ -4,6 +4,7 @@
 <folder>/report.json      what became of the rows, and the key of what it was all made from
 """
 
+import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -76,6 +77,7 @@ class Encoded:
     key       of what they were made from: data, tokenizer, settings
     lengths   tokens of each example
     trained   tokens of each example that are learned (the first token of an example never is)
+    prefix    tokens that all of them begin with
     """
 
     def __init__(self, key: str, report: Report, batches: Sequence[Any]) -> None:
@@ -142,10 +144,30 @@ class Encoded:
         view: NDArray[np.bool_] = self._masks[batch][offsets[place] : offsets[place + 1]]
         return view
 
+    @functools.cached_property
+    def prefix(self) -> int:
+        """Tokens that all examples begin with and none learns; the one behind them is not learned either.
+
+        What predicts a learned token is never in it, and every example has a token of its own.
+        """
+        if not len(self):
+            return 0
+        heads = [(self._offsets[b][:-1][self._place[self._batch == b]], b) for b in np.unique(self._batch)]
+        most = int(self.lengths.min()) - 1
+        for starts, b in heads:
+            learned = np.flatnonzero(self._masks[b])
+            behind = np.append(learned, len(self._masks[b]) + most)[np.searchsorted(learned, starts)]
+            most = min(most, int((behind - starts).min()) - 1)
+        model = self.tokens(0)
+        for at in range(most):
+            if any((self._tokens[b][starts + at] != model[at]).any() for starts, b in heads):
+                return at
+        return max(0, most)
+
     def select(self, indices: Sequence[int]) -> "Encoded":
         """Return some of the examples, in that order, with `key` and `report` of them all."""
         chosen = object.__new__(Encoded)
-        chosen.__dict__ |= self.__dict__
+        chosen.__dict__ |= {name: value for name, value in self.__dict__.items() if name != "prefix"}
         at = np.asarray(indices, dtype=np.int64)
         chosen._batch, chosen._place = self._batch[at], self._place[at]
         chosen.lengths, chosen.trained = self.lengths[at], self.trained[at]

@@ -40,6 +40,7 @@ def estimate(
     memory = _memory(training, prepared, size, skeleton, count)
     hours = [stage["hours"] for stage in stages]
     total = None if None in hours else sum(hours) * count
+    notes = _notes(training, name, kind, memory, total) + _shared(stages)
     return {
         "gpu": name,
         "gpus": count,
@@ -47,7 +48,7 @@ def estimate(
         "stages": stages,
         "memory_gib": memory,
         "gpu_hours": total,
-        "notes": _notes(training, name, kind, memory, total),
+        "notes": notes,
     }
 
 
@@ -62,16 +63,16 @@ def _stage(training: Training, one: Prepared, size: Any, kind: GPU | None, gpus:
     )
     layout = _layout(training)
     sampled = [plan[i] for i in np.linspace(0, len(plan) - 1, min(_SAMPLED_STEPS, len(plan))).astype(int)]
-    useful = computed = 0
+    prefix = batches.shared(learned.prefix, learned.lengths, training.batches) if layout == "packed" else 0
+    found = batches.Fill()
     for step in sampled:
         micro = batches.micro_batches(
-            step, learned.lengths, learned.trained, training.batches, layout, training.mode, gpus
+            step, learned.lengths, learned.trained, training.batches, layout, training.mode, gpus, prefix=prefix
         )
-        found = batches.fill(micro, learned.lengths, layout)
-        useful, computed = useful + found[0], computed + found[1]
-    share = useful / computed
+        found += batches.fill(micro, learned.lengths, layout)
     seen = len(learned) * one.stage.epochs - plan.unused
-    per_example = size.flops(learned.lengths) / len(learned)
+    shared = found.shared / found.tokens
+    flops = size.flops(learned.lengths) / len(learned) * seen * (1 - shared)
     rate = kind.tflops * 1e12 * SHARE_OF_PEAK * gpus if kind and kind.tflops else None
     return {
         "stage": one.stage.name,
@@ -80,9 +81,11 @@ def _stage(training: Training, one: Prepared, size: Any, kind: GPU | None, gpus:
         "truncated": one.encoded.report.truncated,
         "steps": len(plan),
         "tokens": round(float(learned.lengths.mean()) * seen),
-        "useful": share,
-        "flops": per_example * seen,
-        "hours": per_example * seen / share / rate / 3600 if rate else None,
+        "shared_prefix": prefix,
+        "shared": shared,
+        "useful": found.useful,
+        "flops": flops,
+        "hours": flops / found.useful / rate / 3600 if rate else None,
     }
 
 
@@ -154,6 +157,15 @@ def _notes(training: Training, name: str, kind: GPU | None, memory: dict[str, fl
     else:
         notes.append(f"Does not fit into the {kind.memory_gib:.0f} GiB of {name}; {_what_fits(training, kind, memory)}")
     return notes
+
+
+def _shared(stages: list[dict[str, Any]]) -> list[str]:
+    return [
+        f"Stage {stage['stage']}: all examples begin with the same {stage['shared_prefix']} tokens, once a row: "
+        f"{100 * stage['shared']:.1f} % of all tokens less"
+        for stage in stages
+        if stage["shared_prefix"]
+    ]
 
 
 def _what_fits(training: Training, kind: GPU, memory: dict[str, float]) -> str:

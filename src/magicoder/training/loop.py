@@ -107,7 +107,10 @@ class _Loop:
         installed = attention.install(model, wanted, longest=longest, device=world.device)
         if installed.why and world.is_main:
             course.tell(f"examples are padded, not packed: {installed.why}")
-        self.layout, self.size = installed.layout, models.count(model)
+        self.layout, self.size, self.shares = installed.layout, models.count(model), installed.shares
+        self.prefix = self._prefix(course.learned)
+        if self.layout == "packed" and not self.shares and world.is_main:
+            course.tell("what examples begin with is computed with each: attention failed the proof for sharing it")
         self.peak = hardware.peak_flops() if world.device.type == "cuda" else 0.0
         if training.machine.compile:
             models.compile_layers(model, self.layout)
@@ -123,7 +126,9 @@ class _Loop:
         self.checkpoints = Checkpoints(course.folder / "checkpoints", self._keep())
         self.batches = training.batches
         if training.machine.compile and self.layout == "packed":  # compiled rows are of one size: what costs least
-            fitting = batches.row_tokens(self.plan, course.learned.lengths, training.batches, world.size)
+            fitting = batches.row_tokens(
+                self.plan, course.learned.lengths, training.batches, world.size, prefix=self.prefix
+            )
             self.batches = replace(training.batches, micro_batch_tokens=fitting)
         self.bound = self._bound() if training.machine.compile else None
 
@@ -176,7 +181,8 @@ class _Loop:
         began = time.perf_counter()
         rate = schedule.learning_rate(step.number, len(self.plan), self.optimization, self.training.mode)
         torch.manual_seed(number(f"{self.training.random_seed}:{self.course.key}:{step.number}:{self.world.rank}"))
-        work = self._micro_batches(self.course.learned, step)
+        hands = self._micro_batches(step)
+        work = hands[self.world.rank]
         losses = []
         for place, micro in enumerate(work):
             batch = self._batch(self.course.learned, micro, bound=self.bound)
@@ -197,18 +203,25 @@ class _Loop:
                 raise self._no_number(step, rate, "the norm of the gradients")
         self.optimizer.step(rate)
         self.optimizer.zero_grad()
-        return figures | self._speed(step, time.perf_counter() - began)
+        rows = sum(len(micro.rows) for hand in hands for micro in hand)
+        return figures | self._speed(step, time.perf_counter() - began, rows)
 
-    def _micro_batches(self, encoded: Encoded, step: batches.Step) -> tuple[batches.MicroBatch, ...]:
+    def _prefix(self, encoded: Encoded) -> int:
+        """Return how many tokens the examples share in a row."""
+        return batches.shared(encoded.prefix, encoded.lengths, self.training.batches) if self.shares else 0
+
+    def _micro_batches(self, step: batches.Step) -> tuple[tuple[batches.MicroBatch, ...], ...]:
+        learned = self.course.learned
         return batches.micro_batches(
             step,
-            encoded.lengths,
-            encoded.trained,
+            learned.lengths,
+            learned.trained,
             self.batches,
             self.layout,
             self.training.mode,
             self.world.size,
-        )[self.world.rank]
+            prefix=self.prefix,
+        )
 
     def _batch(
         self, encoded: Encoded, micro: batches.MicroBatch, *, layout: str = "", bound: tensors.Bound | None = None
@@ -223,16 +236,18 @@ class _Loop:
         batch = tensors.collate(micro, encoded, **how)
         return tensors.idle(**how) if batch is None and parallel.is_spread(self.model) else batch
 
-    def _speed(self, step: batches.Step, seconds: float) -> dict[str, float]:
+    def _speed(self, step: batches.Step, seconds: float, rows: int) -> dict[str, float]:
+        """Return the figures of a step; of a shared prefix the tokens count with each example, the operations once."""
         chosen = list(step.examples)
         lengths = self.course.learned.lengths[chosen]
         tokens, trained = int(lengths.sum()), int(self.course.learned.trained[chosen].sum())
+        flops = self.size.flops(lengths) - self.size.flops([self.prefix]) * (len(chosen) - rows)
         figures = {
             "tokens": tokens,
             "trained_tokens": trained,
             "seconds": seconds,
             "tokens_per_s": tokens / seconds,
-            "flops_per_s": self.size.flops(lengths) / seconds / self.world.size,
+            "flops_per_s": flops / seconds / self.world.size,
         }
         if self.peak:
             figures["mfu"] = figures["flops_per_s"] / self.peak
@@ -251,7 +266,7 @@ class _Loop:
         )
 
     def _bound(self) -> tensors.Bound:
-        every = (micro for step in self.plan for micro in self._micro_batches(self.course.learned, step))
+        every = (micro for step in self.plan for micro in self._micro_batches(step)[self.world.rank])
         return tensors.bound(every, self.course.learned.lengths.tolist())
 
     # The held-out examples.
@@ -264,9 +279,10 @@ class _Loop:
         whole = batches.Step(1, 0.0, tuple(range(len(aside))))
         settings = replace(self.training.batches, examples=len(aside))
         layout = "sorted" if self.layout == "rows" else self.layout
-        work = batches.micro_batches(whole, aside.lengths, aside.trained, settings, layout, "clean", self.world.size)[
-            self.world.rank
-        ]
+        prefix = self._prefix(aside)
+        work = batches.micro_batches(
+            whole, aside.lengths, aside.trained, settings, layout, "clean", self.world.size, prefix=prefix
+        )[self.world.rank]
         bound = tensors.bound(work, aside.lengths.tolist()) if self.bound else None
         found = (self._batch(aside, micro, layout=layout, bound=bound) for micro in work)
         mine, count = loss.held_out(self.model, (batch for batch in found if batch is not None))

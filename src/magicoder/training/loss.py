@@ -101,14 +101,16 @@ def inputs(batch: Batch) -> dict[str, Any]:
     """Return what a model's trunk is called with: never a mask, never a cache (either would undo the separation)."""
     if batch.boundaries is None:
         return {"input_ids": batch.ids, "use_cache": False}
+    shared = batch.keys
     return {
         "input_ids": batch.ids,
         "position_ids": batch.positions,
         "use_cache": False,
         "cu_seq_lens_q": batch.boundaries,
-        "cu_seq_lens_k": batch.boundaries,
+        "cu_seq_lens_k": batch.boundaries if shared is None else shared.boundaries,
         "max_length_q": batch.longest,
         "max_length_k": batch.longest,
+        **({} if shared is None else {"magicoder_keys": shared}),
     }
 
 

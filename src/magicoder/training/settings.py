@@ -119,6 +119,7 @@ class Batches:
     micro_batch_tokens   tokens computed at once on a device (`packed`, `sorted`), padding included
     micro_batch_rows     examples computed at once (`rows`; the paper: 2)
     processes            `paper-exact`: of the run whose order of examples is followed, whatever runs it (the paper: 2)
+    share_prefix         `packed`: what all examples of a stage begin with, say a system prompt, is computed once a row
     """
 
     examples: int = 512
@@ -126,6 +127,7 @@ class Batches:
     micro_batch_tokens: int = 16_384
     micro_batch_rows: int = 2
     processes: int = 2
+    share_prefix: bool = True
 
     def __post_init__(self) -> None:
         _one_of(self.layout, LAYOUTS, "layout")
