@@ -122,6 +122,8 @@ SIZES = {
 class Examples:
     """Random tokens in the committed lengths; what the loop reads of encoded examples."""
 
+    prefix = 0
+
     def __init__(self, name: str, size: Size) -> None:
         pairs = np.array(json.loads(LENGTHS.read_text(encoding="utf-8"))[name])
         self.lengths = np.maximum(8, pairs[:, 0] // size.divisor).astype(np.int32)
@@ -482,7 +484,8 @@ def prepared(bench: Bench, **given: Any) -> Ours:
         work = full if name == "oss" else work
         bounds.append(tensors.bound(full, examples.lengths))
         row_tokens = bounds[-1].tokens if installed.layout == "packed" else 0
-        plans[name] = batches.fill(micro, examples.lengths, installed.layout, row_tokens=row_tokens)
+        filled = batches.fill(micro, examples.lengths, installed.layout, row_tokens=row_tokens)
+        plans[name] = (filled.tokens, filled.computed)
     bound = bounds[0] if installed.layout == "packed" else None
     return Ours(bench, of, installed.layout, model, optimizer, work, plans, bound)
 
