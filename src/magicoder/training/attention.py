@@ -104,6 +104,16 @@ def install(model: Any, layout: str, *, longest: int = 0, device: Any = None) ->
         ) from None
 
 
+def install_as(model: Any, proved: Any) -> Installed:
+    """Prepare `model`, which nobody can run yet, as `proved` was: one of the same configuration with fewer layers."""
+    whole, shorter = loss.core(model), loss.core(proved)
+    if _supports(whole):
+        whole.set_attn_implementation(shorter.config._attn_implementation)
+    head = shorter.magicoder_head if _is_plain(whole.get_output_embeddings()) else loss.Head(fused=False)
+    loss.wrap_forward(whole, head)
+    return _settle(whole, replace(shorter.magicoder_installed, fused=head.fused))
+
+
 def _settle(model: Any, installed: Installed) -> Installed:
     model.magicoder_installed = installed
     return installed
@@ -155,7 +165,7 @@ def packed(  # noqa: PLR0917 - transformers' signature
     if magicoder_keys is not None:
         rows[1:] = [shared_prefix.lengthened(tensor, magicoder_keys) for tensor in rows[1:]]
     cuts = (cu_seq_lens_q, cu_seq_lens_k)
-    if query.is_cuda:
+    if not query.is_cpu:  # a GPU, or `meta`, where `memory` counts what it would keep
         return _by_kernel(rows, cuts, max_length_q, scale, window).unsqueeze(0), None
     return by_example(*rows, *cuts, scale, window).unsqueeze(0), None
 
@@ -432,11 +442,16 @@ def _differs(left: Any, right: Any, *, equal_shapes: bool = False) -> bool:
     return not bool(distance <= (strict if equal_shapes else loose))  # a NaN differs
 
 
+def _is_plain(head: Any) -> bool:
+    """Whether it is a product with a matrix and nothing else; with adapters it is not."""
+    return type(head) is torch.nn.Linear and head.bias is None
+
+
 def _head(model: Any) -> loss.Head:
     """Find out by comparing logits how the head works; what is not understood is left to the model's own forward."""
     config, head, trunk = model.config, model.get_output_embeddings(), model.base_model
     own = loss.Head(fused=False)
-    if type(head) is not torch.nn.Linear or head.bias is not None or trunk is model:
+    if not _is_plain(head) or trunk is model:
         return own
     scale = float(getattr(config, "logit_scale", None) or 1.0) / float(getattr(config, "logits_scaling", None) or 1.0)
     softcap = float(getattr(config, "final_logit_softcapping", None) or 0.0)

@@ -22,9 +22,9 @@ from magicoder.fingerprint import number
 from magicoder.store import Progress, explained, swap
 from magicoder.store.files import sync_tree
 from magicoder.training import (
-    attention,
     averaging,
     batches,
+    building,
     hardware,
     loss,
     metrics,
@@ -93,29 +93,17 @@ class _Loop:
             training.random_seed,
         )
         self.tokenizer = models.load_tokenizer(course.base)
-        model = models.load(
-            course.base,
-            training.precision,
-            device="cpu" if training.machine.strategy == "fsdp2" and world.size > 1 else world.device,
-            adapter=training.adapter,
-            machine=training.machine,
-            random_seed=training.random_seed,
-            tokenizer=self.tokenizer,
-        )
         longest = max(int(encoded.lengths.max(initial=1)) for encoded in (course.learned, *course.aside.values()))
-        wanted = "rows" if training.is_exact else training.batches.layout
-        installed = attention.install(model, wanted, longest=longest, device=world.device)
+        built = building.build(training, stage, course.base, world, tokenizer=self.tokenizer, longest=longest)
+        self.model, installed = built.model, built.installed
         if installed.why and world.is_main:
             course.tell(f"examples are padded, not packed: {installed.why}")
-        self.layout, self.size, self.shares = installed.layout, models.count(model), installed.shares
+        self.layout, self.size, self.shares = installed.layout, built.size, installed.shares
         self.prefix = self._prefix(course.learned)
-        if self.layout == "packed" and not self.shares and world.is_main:
+        wished = batches.shared(course.learned.prefix, course.learned.lengths, training.batches)
+        if self.layout == "packed" and wished and not self.shares and world.is_main:
             course.tell("what examples begin with is computed with each: attention failed the proof for sharing it")
         self.peak = hardware.peak_flops() if world.device.type == "cuda" else 0.0
-        if training.machine.compile:
-            models.compile_layers(model, self.layout)
-        kept = optimizers.bytes_kept(self.optimization, master=training.has_master)
-        self.model = parallel.spread(model, training.machine.strategy, world, kept=kept)
         self.optimizer = optimizers.build(
             self.model.named_parameters(),
             self.optimization,

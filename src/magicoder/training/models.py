@@ -1,7 +1,8 @@
 """Models and tokenizers: loading, refusing what cannot be trained, counting, and saving what others can serve."""
 
+import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -14,7 +15,10 @@ from magicoder.training import adapters, eight_bits, loss
 from magicoder.training.saving import quiet, save
 from magicoder.training.settings import Adapter, Base, Machine, Precision
 
-__all__ = ["Count", "compile_layers", "configuration", "count", "layers", "load", "load_tokenizer", "save", "skeleton"]
+__all__ = [
+    "Count", "compile_layers", "configuration", "count", "layers", "load", "load_tokenizer", "save", "shortened",
+    "skeleton",
+]  # fmt: skip
 
 
 def load_tokenizer(base: Base) -> Any:
@@ -57,6 +61,47 @@ def skeleton(base: Base, precision: Precision) -> Any:
     """Return the model without memory for its weights (on the device `meta`), for counting and planning."""
     with torch.device("meta"):
         return _empty(configuration(base), base, precision)
+
+
+def shortened(base: Base, precision: Precision, device: Any) -> Any:
+    """Return a model like that of `base`, on `device`, with drawn weights and only its first layers.
+
+    As many of them as show every kind there is: layers are of one kind if their parts, the sizes of these and their
+    settings are equal.
+    """
+    config = configuration(base)
+    kinds = [_kind(layer) for layer in layers(skeleton(base, precision))]
+    text = config.get_text_config()
+    if len(kinds) == text.num_hidden_layers:  # else it is not understood, and stays as long as it is
+        _shorten(text, 1 + max(kinds.index(kind) for kind in set(kinds)))
+    device = torch.device(device)
+    with _seeded(0, device), quiet():
+        model = _random(config, base, precision, device)
+    model.train()
+    return model
+
+
+def _kind(layer: Any) -> Any:
+    """What tells a layer from those of another kind; its place does not."""
+    return tuple((name, type(part), _settings(part), _sizes(part)) for name, part in layer.named_modules())
+
+
+def _sizes(module: Any) -> Any:
+    return tuple((name, p.shape, p.dtype) for name, p in module.named_parameters(recurse=False))
+
+
+def _settings(module: Any) -> Any:
+    found = ((name, value) for name, value in vars(module).items() if isinstance(value, (bool, int, str)))
+    return tuple(sorted((n, v) for n, v in found if isinstance(v, (bool, str)) or not re.search("layer|idx|index", n)))
+
+
+def _shorten(config: Any, count: int) -> None:
+    """Keep the first `count` layers, also of what is listed by layer."""
+    before = config.num_hidden_layers
+    by_layer = {n: v[:count] for n, v in vars(config).items() if isinstance(v, (list, tuple)) and len(v) == before}
+    config.num_hidden_layers = count
+    for name, value in by_layer.items():
+        setattr(config, name, value)
 
 
 def configuration(base: Base) -> Any:
@@ -107,6 +152,7 @@ def load(
     precision: Precision,
     *,
     device: Any,
+    computes: Any = None,
     adapter: Adapter | None = None,
     machine: Machine | None = None,
     random_seed: int = 0,
@@ -114,6 +160,8 @@ def load(
 ) -> Any:
     """Return the model on `device`, in the type of `precision.weights`; `attention.install` comes next.
 
+    device       `meta`: without memory for its weights, which are not read either
+    computes     the device that it will compute on, if its weights do not lie there yet
     adapter      the weights stand still and small matrices are added (peft)
     random_seed  for the weights if `base.random_weights`, and for the adapter's
     tokenizer    given: refused if it has more tokens than the model
@@ -124,22 +172,24 @@ def load(
     """
     device = torch.device(device)
     if precision.fp8:
-        _refuse_fp8(device, machine)
+        _refuse_fp8(device if computes is None else torch.device(computes), machine)
     if base.random_weights and adapter is not None and adapter.quantized:
         raise RecipeError("adapter.quantized: weights that are drawn (base.random_weights) are not kept in 4 bits.")
     config = configuration(base)
     _check_vocabulary(config, base, tokenizer)
     try:
         with _seeded(random_seed, device), quiet():
-            model = _random(config, base, precision, device) if base.random_weights else None
-            if model is None:
+            if base.random_weights or device.type == "meta":
+                model = _random(config, base, precision, device)
+            else:
                 model = _pretrained(config, base, precision, device, adapter)
             if machine is not None and machine.checkpointing:
                 _recompute(model)
             model.train()
             model.magicoder_eight_bits = precision.fp8
             if adapter is not None:
-                model = adapters.attach(model, adapter)
+                with device if device.type == "meta" else nullcontext():
+                    model = adapters.attach(model, adapter)
     except torch.OutOfMemoryError as reason:
         raise RecipeError(
             f"{base.model!r} does not fit into the memory of {device}. Use an adapter with quantized: true, or several "
@@ -173,8 +223,6 @@ def _recompute(model: Any) -> None:
 
 
 def _refuse_fp8(device: Any, machine: Machine | None) -> None:
-    if machine is not None and machine.strategy == "fsdp2" and torch.cuda.is_available():
-        device = torch.device("cuda", torch.cuda.current_device())  # where the weights will be spread
     if device.type != "cuda" or torch.cuda.get_device_capability(device) < (8, 9):
         raise RecipeError(
             f"precision.fp8: {device.type} has no products in 8 bits (NVIDIA L4, H100 and later have). Set it to false."

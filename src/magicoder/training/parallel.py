@@ -166,30 +166,46 @@ def _meeting(size: int) -> Any:
     return store
 
 
-def spread(model: Any, strategy: str, world: World, *, kept: float = 2.0) -> Any:
-    """Make `model` one model for all processes, and return it.
+def fits_whole(shape: Any, world: World, kept: float) -> bool:
+    """Return whether a model leaves 40 % of this process' device to activations, if every process holds all of it.
 
-    `kept` bytes a trained weight are what the optimizer keeps (`optimizers.bytes_kept`); `auto` asks by them whether a
-    whole model fits on each GPU.
+    shape  the model, or one without memory for its weights
+    kept   bytes that the optimizer keeps beside a trained weight (`optimizers.bytes_kept`)
+    """
+    if world.device.type != "cuda":
+        return True
+    trained_weights = [p for p in shape.parameters() if p.requires_grad]
+    states = sum(p.numel() * p.element_size() for p in shape.parameters())
+    states += sum(p.numel() * (p.element_size() + kept) for p in trained_weights)
+    total: int = torch.cuda.get_device_properties(world.device).total_memory
+    return bool(states <= 0.6 * total)
 
-    `ddp`: every process holds all of it, equal to that of process 0; call `World.sum_gradients` once a step.
+
+def spread(model: Any, strategy: str, world: World) -> Any:
+    """Make `model` one model for all processes, with the weights of process 0, and return it.
+
+    `ddp`: every process holds all of it; call `World.sum_gradients` once a step.
     `fsdp2`: every process holds its part of each layer (torch's fully_shard), and gradients are SUMMED on the
-    way back of the last micro-batch (`World.last_micro_batch`). Build the optimizer after this.
+    way back of the last micro-batch (`World.last_micro_batch`). Build the optimizer after this. Only process 0 has to
+    have weights, wherever they lie; those of the others may be on `meta`, and never hold more than a layer at once.
 
     Raises:
         RecipeError: `fsdp2` for a model whose layers cannot be told.
     """
-    if strategy == "auto":
-        strategy = "ddp" if fits_whole(model, world, kept) else "fsdp2"
-    world.broadcast([*model.parameters(), *model.buffers()])
-    if world.size == 1 or strategy == "ddp":
+    if world.size == 1:
+        return model
+    if strategy == "ddp":
+        world.broadcast([*model.parameters(), *model.buffers()])
         return model
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import FSDPModule, fully_shard
 
+    layers, weights = _layers(model), _Weights(model, world)
     mesh = init_device_mesh(world.device.type, (world.size,))
-    for layer in _layers(model):
+    for layer in layers:
+        weights.bring(layer)
         fully_shard(layer, mesh=mesh)
+    weights.bring(model)
     fully_shard(model, mesh=mesh, reshard_after_forward=False)
     for module in model.modules():
         if isinstance(module, FSDPModule):
@@ -198,15 +214,68 @@ def spread(model: Any, strategy: str, world: World, *, kept: float = 2.0) -> Any
     return model
 
 
-def fits_whole(model: Any, world: World, kept: float) -> bool:
-    """Return whether weights, gradients and what the optimizer keeps leave 40 % of the device to activations."""
-    if world.device.type != "cuda":
-        return True
-    trained_weights = [p for p in model.parameters() if p.requires_grad]
-    states = sum(p.numel() * p.element_size() for p in model.parameters())
-    states += sum(p.numel() * (p.element_size() + kept) for p in trained_weights)
-    total: int = torch.cuda.get_device_properties(world.device).total_memory
-    return bool(states <= 0.6 * total)
+class _Weights:
+    """The parameters and buffers of process 0 on their way to all processes, those of one module at a time."""
+
+    def __init__(self, model: Any, world: World) -> None:
+        self.world = world
+        self.homes: dict[int, list[tuple[dict[str, Any], str]]] = {}
+        """Where each tensor stands, by its identity; tied ones in several places."""
+        self.kinds: dict[int, tuple[torch.Size, torch.dtype]] = {}
+        """Shape and type of each on process 0: of some a loader decides the type itself."""
+        mine = []
+        for path, module in model.named_modules():
+            for name, tensor, held in _tensors(module):
+                self.homes.setdefault(id(tensor), []).append((held, name))
+                mine.append((f"{path}.{name}", id(tensor), tensor.shape, tensor.dtype))
+        theirs = world.share([(path, shape, dtype) for path, _, shape, dtype in mine])
+        if [path for path, *_ in theirs] != [path for path, *_ in mine]:
+            raise RecipeError("machine.strategy: fsdp2 finds another model on some processes; use ddp")
+        for (_, shape, dtype), (_, identity, *_) in zip(theirs, mine, strict=True):
+            self.kinds[identity] = (shape, dtype)
+        self._share_others(model)
+
+    def _share_others(self, model: Any) -> None:
+        """Tensors that are neither parameters nor buffers, small ones, for processes that have made them on `meta`."""
+        found = {
+            (path, name): value
+            for path, module in model.named_modules()
+            for name, value in vars(module).items()
+            if isinstance(value, torch.Tensor)
+        }
+        for (path, name), value in self.world.share(found).items():
+            if found[path, name].is_meta:
+                setattr(model.get_submodule(path), name, value)
+
+    def bring(self, module: Any) -> None:
+        """Give all processes what process 0 has in `module`, on their own devices; what was brought is left alone."""
+        for part in module.modules():
+            for _, tensor, _ in _tensors(part):
+                homes = self.homes.pop(id(tensor), None)
+                if homes is not None:
+                    here = self._brought(tensor)
+                    for held, name in homes:
+                        held[name] = here
+
+    def _brought(self, tensor: Any) -> Any:
+        here = tensor.detach()
+        if here.device != self.world.device:
+            shape, dtype = self.kinds[id(tensor)]
+            empty = torch.empty(shape, dtype=dtype, device=self.world.device)
+            here = here.to(self.world.device) if self.world.is_main else empty
+        travels = here.contiguous()
+        dist.broadcast(travels.reshape(-1).view(torch.uint8), src=0)  # bytes: not every type travels
+        if travels is not here:
+            here.copy_(travels)
+        if here.device == tensor.device:
+            return tensor
+        return torch.nn.Parameter(here, tensor.requires_grad) if isinstance(tensor, torch.nn.Parameter) else here
+
+
+def _tensors(module: Any) -> list[tuple[str, Any, dict[str, Any]]]:
+    """Return the module's own parameters and buffers: name, tensor, where it stands."""
+    places = (module._parameters, module._buffers)
+    return [(name, tensor, held) for held in places for name, tensor in held.items() if tensor is not None]
 
 
 def is_spread(model: Any) -> bool:
