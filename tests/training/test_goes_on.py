@@ -40,7 +40,7 @@ class Killed(BaseException):
 
 def ended(at: Any, monkeypatch: pytest.MonkeyPatch, *command: str | Path) -> None:
     """Run the command until `at`: a step that was written down, or the name of what comes after the last one."""
-    write, publish, facts = metrics.Metrics.write, loop._Loop._publish, run._json
+    write, publish, facts = metrics.Metrics.write, loop.Loop._publish, run._json
 
     def written(self: Any, step: int, figures: Any) -> None:
         write(self, step, figures)
@@ -59,7 +59,7 @@ def ended(at: Any, monkeypatch: pytest.MonkeyPatch, *command: str | Path) -> Non
 
     with monkeypatch.context() as patch:
         patch.setattr(metrics.Metrics, "write", written)
-        patch.setattr(loop._Loop, "_publish", published)
+        patch.setattr(loop.Loop, "_publish", published)
         patch.setattr(run, "_json", told)
         with pytest.raises(Killed):
             runs.run(*command)

@@ -46,7 +46,7 @@ def build(
         random_seed=training.random_seed,
         tokenizer=tokenizer,
     )
-    layout = "rows" if training.is_exact else training.batches.layout
+    layout = training.layout
     shape = _to_spread(training, stage, load, world)
     if shape is None:
         model = load(device=world.device)

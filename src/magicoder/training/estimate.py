@@ -90,9 +90,7 @@ def _stage(training: Training, one: Prepared, size: Any, kind: GPU | None, gpus:
 
 
 def _layout(training: Training) -> str:
-    if training.is_exact:
-        return "rows"
-    return "packed" if training.batches.layout == "auto" else training.batches.layout
+    return "packed" if training.layout == "auto" else training.layout
 
 
 def _memory(training: Training, prepared: list[Prepared], size: Any, skeleton: Any, gpus: int) -> dict[str, float]:
@@ -126,7 +124,7 @@ def _adapter_parameters(config: Any, rank: int) -> float:
 
 
 def _tokens_at_once(training: Training, prepared: list[Prepared]) -> int:
-    if training.is_exact or training.batches.layout == "rows":
+    if training.layout == "rows":
         longest = max(int(one.encoded.lengths.max(initial=1)) for one in prepared)
         return training.batches.micro_batch_rows * longest
     return training.batches.micro_batch_tokens

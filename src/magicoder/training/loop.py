@@ -43,6 +43,9 @@ HELD_OUT: Final = "held_out_loss/"
 """Beginning of the names of figures: the loss on what the stage whose name follows holds out."""
 _NAMED: Final = 8
 
+Tell = Callable[[int, dict[str, float]], None]
+"""Takes the number of a step and its figures."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Course:
@@ -77,10 +80,20 @@ def train(course: Course, world: parallel.World, progress: Progress, stop: Calla
         StoreError: the disk is full.
     """
     with _explained(course):
-        return _Loop(course, world, progress, stop).run()
+        return _kind(course.training)(course, world, progress, stop).run()
 
 
-class _Loop:
+def _kind(training: Training) -> "type[Loop]":
+    if training.backend == "own":
+        return Loop
+    from magicoder.training.with_trl import LoopOfTRL
+
+    return LoopOfTRL
+
+
+class Loop:
+    """A stage and all that it holds in memory; `run` trains it."""
+
     def __init__(self, course: Course, world: parallel.World, progress: Progress, stop: Callable[[], bool]) -> None:
         training, stage = course.training, course.stage
         self.course, self.training, self.world, self.progress, self.stop = course, training, world, progress, stop
@@ -104,12 +117,7 @@ class _Loop:
         if self.layout == "packed" and wished and not self.shares and world.is_main:
             course.tell("what examples begin with is computed with each: attention failed the proof for sharing it")
         self.peak = hardware.peak_flops() if world.device.type == "cuda" else 0.0
-        self.optimizer = optimizers.build(
-            self.model.named_parameters(),
-            self.optimization,
-            replace(training.precision, master=training.has_master),
-            world=world,
-        )
+        self.optimizer = self._built_optimizer()
         self.parameters = [p for p in self.model.parameters() if p.requires_grad]
         self.checkpoints = Checkpoints(course.folder / "checkpoints", self._keep())
         self.batches = training.batches
@@ -120,8 +128,13 @@ class _Loop:
             self.batches = replace(training.batches, micro_batch_tokens=fitting)
         self.bound = self._bound() if training.machine.compile else None
 
+    def _built_optimizer(self) -> Any:
+        precision = replace(self.training.precision, master=self.training.has_master)
+        return optimizers.build(self.model.named_parameters(), self.optimization, precision, world=self.world)
+
     def run(self) -> dict[str, Any]:
-        course, training, total = self.course, self.training, len(self.plan)
+        """Train from the last checkpoint to the end, write the model, and return the stage's facts."""
+        course, total = self.course, len(self.plan)
         done, facts = self._resume()
         if self.optimization.warmup_steps > total and self.world.is_main:
             course.tell(
@@ -134,22 +147,7 @@ class _Loop:
             if not done:
                 facts["held_out_before"] = self._held_out()
                 told(0, _named(facts["held_out_before"]))
-            for index in range(done, total):
-                figures = self._step(self.plan[index])
-                is_last = index + 1 == total
-                if not is_last and _is_due(training.held_out.every_steps, index + 1):
-                    figures |= _named(self._held_out())
-                told(index + 1, figures)
-                facts["loss"] = figures["loss"]
-                self.progress.tick(1, _note(figures))
-                asked = self.world.any(self.stop())
-                if is_last or asked or _is_due(training.checkpoints.every_steps, index + 1):
-                    self._save(index + 1, facts)
-                if asked and not is_last:
-                    raise Interrupted(
-                        f"stopped as asked after step {index + 1} of {total} of stage {course.stage.name}, which is "
-                        "saved; run the same command again to go on"
-                    )
+            self._steps(done, facts, told)
             facts["held_out_after"] = self._held_out()
             told(total, _named(facts["held_out_after"]))
         self._publish()
@@ -163,11 +161,39 @@ class _Loop:
             "parameters": self.size.parameters,
         }
 
-    # A step.
+    # Steps.
+
+    def _steps(self, done: int, facts: dict[str, Any], told: Tell) -> None:
+        """Take the steps behind `done`; `facts` is what a checkpoint keeps besides."""
+        for index in range(done, len(self.plan)):
+            figures = self._step(self.plan[index])
+            self._tell(index + 1, figures, facts, told)
+            asked = self.world.any(self.stop())
+            if asked or self._is_to_be_saved(index + 1):
+                self._save(index + 1, facts)
+            if asked and index + 1 < len(self.plan):
+                raise self._stopped(index + 1)
+
+    def _tell(self, step: int, figures: dict[str, float], facts: dict[str, Any], told: Tell) -> None:
+        """Tell a step's figures, and the loss on what is held out where it is due."""
+        if step < len(self.plan) and _is_due(self.training.held_out.every_steps, step):
+            figures = figures | _named(self._held_out())
+        told(step, figures)
+        facts["loss"] = figures["loss"]
+        self.progress.tick(1, _note(figures))
+
+    def _is_to_be_saved(self, step: int) -> bool:
+        return step == len(self.plan) or _is_due(self.training.checkpoints.every_steps, step)
+
+    def _stopped(self, step: int) -> Interrupted:
+        return Interrupted(
+            f"stopped as asked after step {step} of {len(self.plan)} of stage {self.course.stage.name}, which is "
+            "saved; run the same command again to go on"
+        )
 
     def _step(self, step: batches.Step) -> dict[str, float]:
         began = time.perf_counter()
-        rate = schedule.learning_rate(step.number, len(self.plan), self.optimization, self.training.mode)
+        rate = self._rate(step.number)
         torch.manual_seed(number(f"{self.training.random_seed}:{self.course.key}:{step.number}:{self.world.rank}"))
         hands = self._micro_batches(step)
         work = hands[self.world.rank]
@@ -193,6 +219,9 @@ class _Loop:
         self.optimizer.zero_grad()
         rows = sum(len(micro.rows) for hand in hands for micro in hand)
         return figures | self._speed(step, time.perf_counter() - began, rows)
+
+    def _rate(self, step: int) -> float:
+        return schedule.learning_rate(step, len(self.plan), self.optimization, self.training.mode)
 
     def _prefix(self, encoded: Encoded) -> int:
         """Return how many tokens the examples share in a row."""
@@ -297,10 +326,13 @@ class _Loop:
 
     def _save(self, step: int, facts: dict[str, Any]) -> None:
         groups = {"model": parallel.trained(self.model), "optimizer": self.optimizer.state()}
-        if self.world.any(not parallel.is_finite(groups["model"].values())):  # it would push a good one out
-            rate = schedule.learning_rate(step, len(self.plan), self.optimization, self.training.mode)
-            raise self._no_number(self.plan[step - 1], rate, "a weight")
+        self._see_that_weights_are_numbers(step, groups["model"])
         self.checkpoints.save(step, groups, facts, self.world)
+
+    def _see_that_weights_are_numbers(self, step: int, weights: Mapping[str, torch.Tensor]) -> None:
+        """Raise where they are not: their checkpoint would push a good one out."""
+        if self.world.any(not parallel.is_finite(weights.values())):
+            raise self._no_number(self.plan[step - 1], self._rate(step), "a weight")
 
     def _publish(self) -> None:
         """Write the stage's model, and the mean of the last checkpoints if that is asked for."""
@@ -335,7 +367,7 @@ class _Loop:
             raise
 
     @contextlib.contextmanager
-    def _told(self, after: int) -> Iterator[Callable[[int, dict[str, float]], None]]:
+    def _told(self, after: int) -> Iterator[Tell]:
         """Yield who is told a step's figures; process 0 writes them down."""
         if not self.world.is_main:
             yield _silent
@@ -369,8 +401,11 @@ def _explained(course: Course) -> Iterator[None]:
         yield
     except torch.OutOfMemoryError as e:
         tokens = max(course.stage.max_length, course.training.batches.micro_batch_tokens // 2)
-        # In paper-exact the size of micro-batches decides the result.
-        smaller = "" if course.training.is_exact else f"batches.micro_batch_tokens: {tokens}, or "
+        smaller = f"batches.micro_batch_tokens: {tokens}, or "
+        if course.training.layout == "rows":
+            smaller = "batches.micro_batch_rows: 1, or "
+        if course.training.is_exact:  # the size of micro-batches decides the result
+            smaller = ""
         raise MagicoderError(
             f"stage {course.stage.name} does not fit into the GPU's memory ({str(e).splitlines()[0]}). Set {smaller}"
             "machine.checkpointing: true, or several GPUs with machine.strategy: fsdp2, and run again: it goes on from "

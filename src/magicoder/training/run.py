@@ -9,6 +9,7 @@
 <run>/stages/<stage>/done.json         written last
 """
 
+import importlib.util
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -200,6 +201,7 @@ def _deciding(training: Training, stage: Stage, encoded: Encoded, before: str) -
         "stage": own,
         "base": before,
         "examples_key": encoded.key,
+        **({} if training.backend == "own" else {"backend": training.backend}),
     }
 
 
@@ -258,12 +260,14 @@ def train(training: Training, folder: Path, watch: Watch, stop: Callable[[], boo
     speaks against it, so that a run that is killed says what it was; one that goes on with another machine, its own.
 
     Raises:
-        RecipeError, StoreError: see `prepare`.
+        RecipeError: a package is missing, or as `prepare`.
+        StoreError: see `prepare`.
         Interrupted: `stop()` became true; a checkpoint was written first.
         MagicoderError: see `loop.train`.
     """
     from magicoder.training import parallel
 
+    _refuse_missing(training)
     _quiet()
     with parallel.start(training.machine) as world, ExitStack() as stack:
         if world.is_main:
@@ -286,6 +290,17 @@ def train(training: Training, folder: Path, watch: Watch, stop: Callable[[], boo
                 _train(training, one, world, watch, aside=aside, stop=stop)
             world.barrier()
         return {"model": str(prepared[-1].model), "stages": [_facts(one) for one in prepared]}
+
+
+def _refuse_missing(training: Training) -> None:
+    """See that what another backend than ours needs is installed, before anything is computed."""
+    needed = () if training.backend == "own" else ("trl", "datasets", "accelerate")
+    if missing := [name for name in needed if importlib.util.find_spec(name) is None]:
+        raise RecipeError(
+            f"backend: trl needs the packages {', '.join(missing)}; pip install 'magicoder[trl]', or set backend: own"
+        )
+    if needed and training.optimization.optimizer == "adamw_8bit" and not importlib.util.find_spec("bitsandbytes"):
+        raise RecipeError("optimization.optimizer: adamw_8bit needs bitsandbytes: pip install bitsandbytes")
 
 
 def _warn_of_learned(prepared: Sequence[Prepared], aside: Mapping[str, Encoded], watch: Watch) -> None:

@@ -45,7 +45,7 @@ def save(
     """
     given = weights or {}
     main = world is None or world.is_main
-    with explained(folder), _numbered(), quiet():
+    with explained(folder), numbered(), quiet():
         if main:
             folder.mkdir(parents=True, exist_ok=True)
         if adapter is not None:
@@ -66,7 +66,7 @@ def save(
 
 
 @contextmanager
-def _numbered() -> Iterator[None]:
+def numbered() -> Iterator[None]:
     """Turn what safetensors and tokenizers say of the operating system's errors into such errors."""
     try:
         yield

@@ -17,6 +17,7 @@ DTYPES: Final = ("bfloat16", "float32")
 TEMPLATES: Final = ("magicoder", "chat")
 BOUNDARIES: Final = ("separate", "joint")
 DEVICES: Final = ("auto", "cpu", "cuda")
+BACKENDS: Final = ("own", "trl")
 
 
 def _one_of(value: str, known: Sequence[str], name: str) -> None:
@@ -276,6 +277,7 @@ class Training:
             means, rows of two, no step at lr 0 repaired. `clean`: an exact float32 master, the mean over all trained
             tokens of a step, packed batches. The two do not give equal models at an equal learning rate
             (docs/training.md)
+    backend `own`: this package's loop. `trl`: TRL's SFTTrainer, to compare with it (docs/training.md says what is lost)
     boards  who else is told each step's figures: `tensorboard`, `wandb`, `mlflow`, if installed
     """
 
@@ -283,6 +285,7 @@ class Training:
     base: Base
     stages: tuple[Stage, ...]
     mode: str = "clean"
+    backend: str = "own"
     random_seed: int = 42
     examples: Examples = field(default_factory=Examples)
     batches: Batches = field(default_factory=Batches)
@@ -296,6 +299,7 @@ class Training:
 
     def __post_init__(self) -> None:
         _one_of(self.mode, MODES, "mode")
+        _one_of(self.backend, BACKENDS, "backend")
         if not self.name or self.name.startswith(".") or "/" in self.name:
             raise ValueError(f"name is {self.name!r}; it becomes a folder below runs/: no slash, no dot in front")
         if not self.stages:
@@ -305,6 +309,26 @@ class Training:
         names = [stage.name for stage in self.stages]
         if twice := {name for name in names if names.count(name) > 1}:
             raise ValueError(f"two stages are called {', '.join(sorted(twice))}; each needs a name of its own")
+        if self.backend == "trl":
+            self._refuse_for_trl()
+
+    def _refuse_for_trl(self) -> None:
+        """See that nothing is asked for that TRL's trainer cannot do."""
+        cannot = {
+            "mode: paper-exact (take clean)": self.is_exact,
+            "precision.master (set it to false, or weights: float32)": self.has_master,
+            f"batches.layout: {self.batches.layout} (take rows)": self.batches.layout in ("packed", "sorted"),
+            "precision.fp8": self.precision.fp8,
+            "machine.strategy: fsdp2 (take ddp)": self.machine.strategy == "fsdp2",
+            "checkpoints.average": self.checkpoints.average > 0,
+        }
+        if asked := [name for name, is_asked in cannot.items() if is_asked]:
+            raise ValueError(f"backend: trl cannot do {', '.join(asked)}; change that, or set backend: own")
+
+    @property
+    def layout(self) -> str:
+        """The layout that is asked for, where there is a choice."""
+        return "rows" if self.is_exact or self.backend == "trl" else self.batches.layout
 
     @property
     def is_exact(self) -> bool:
