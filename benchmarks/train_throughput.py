@@ -25,23 +25,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+from train_variants.ways import WAYS
+
 HERE = Path(__file__).parent
 SHEET = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "B200": 2250e12, "L40S": 362e12, "A6000": 155e12}
 """Products of bfloat16 a second by the data sheet, dense."""
-ORDER = (
-    "rates",
-    "original",
-    "original-no-mask",
-    "packed-16k",
-    "packed-8k",
-    "packed-8k-compiled",
-    "sorted",
-    "loop",
-    "lora",
-    "fp8",
-    "trl",
-)
-"""What matters most comes first, for when time runs out."""
 BUDGET_S = 570.0
 LEAST_S = 30.0
 
@@ -67,8 +55,9 @@ def run(names: list[str], size: str, kind: str, until: float) -> list[dict[str, 
     """Measure these ways in one process, and return what it wrote down."""
     with tempfile.TemporaryDirectory() as place:
         out = Path(place) / "figures.jsonl"
-        command = [sys.executable, str(HERE / "train_variants.py"), ",".join(names), size, kind, str(out)]
-        environment = {**os.environ, **({"OMP_NUM_THREADS": "1"} if kind == "cpu" else {})}
+        command = [sys.executable, "-m", "train_variants", ",".join(names), size, kind, str(out)]
+        places = os.pathsep.join([str(HERE), *filter(None, [os.environ.get("PYTHONPATH")])])
+        environment = {**os.environ, "PYTHONPATH": places, **({"OMP_NUM_THREADS": "1"} if kind == "cpu" else {})}
         why = ""
         try:
             done = subprocess.run(
@@ -148,14 +137,14 @@ def _notes(ways: dict[str, Any]) -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, help="also write the figures here, as JSON, after each way")
-    parser.add_argument("--only", default=",".join(ORDER), help="ways to measure, by name")
+    parser.add_argument("--only", default=",".join(WAYS), help="ways to measure, by name")
     parser.add_argument("--size", choices=("7b", "toy", "small"), help="default: 7b on a GPU, else toy")
     parser.add_argument("--seconds", type=float, default=BUDGET_S, help="for everything")
     given = parser.parse_args()
     until = time.monotonic() + given.seconds
     names = given.only.split(",")
-    if unknown := set(names) - set(ORDER):
-        parser.error(f"no way {', '.join(sorted(unknown))}; there are: {', '.join(ORDER)}")
+    if unknown := set(names) - set(WAYS):
+        parser.error(f"no way {', '.join(sorted(unknown))}; there are: {', '.join(WAYS)}")
     kind, name = device()
     size = given.size or ("7b" if kind == "cuda" else "toy")
     found: dict[str, Any] = {
