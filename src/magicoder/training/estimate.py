@@ -4,7 +4,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from magicoder.training import batches, hardware, models, optimizers
+from magicoder.training import batches, hardware, memory, models
 from magicoder.training.hardware import GIB, GPU, GPUS
 from magicoder.training.run import Prepared
 from magicoder.training.settings import Training
@@ -13,12 +13,9 @@ SHARE_OF_PEAK: Final = 0.4
 """Of the data sheet's rate that training is assumed to reach: published figures for 7B models are 40 to 46 % on H100
 (llm-foundry, torchtitan) and 64 % on A100."""
 OVERHEAD_GIB: Final = 5.0
-"""Context, workspaces of matrix products, fragmentation, the piece of the logits that is made at once."""
+"""Context, workspaces of matrix products, fragmentation: assumed, not measured."""
 _SAMPLED_STEPS: Final = 8
-_BYTES_A_WIDTH: Final = 24.0
-_BYTES_AN_INNER_WIDTH: Final = 8.0
-"""Activations kept of a token in a layer, times its width and its inner width: 182 KiB for a width of 4096 and an inner
-one of 11008, as measured on transformers' Llama with attention that keeps no scores."""
+_RECKONED: Final = "Memory: reckoned by rule of thumb; this model cannot be run without its weights"
 
 
 def estimate(
@@ -34,19 +31,22 @@ def estimate(
     """
     count = gpus or training.machine.processes or 1
     name, kind = hardware.named(gpu)
-    skeleton = models.skeleton(training.base, training.precision)
-    size = models.count(skeleton)
+    size = models.count(models.skeleton(training.base, training.precision))
     stages = [_stage(training, one, size, kind, count) for one in prepared]
-    memory = _memory(training, prepared, size, skeleton, count)
+    parts, simulated = _memory(training, prepared, count)
     hours = [stage["hours"] for stage in stages]
     total = None if None in hours else sum(hours) * count
-    notes = _notes(training, name, kind, memory, total) + _shared(stages)
+    notes = [] if simulated else [_RECKONED]
+    notes += _time(name, kind, total)
+    if kind is not None:
+        notes.append(_fit(training, prepared, name, kind, count, parts))
+    notes += _shared(stages)
     return {
         "gpu": name,
         "gpus": count,
         "parameters": size.parameters,
         "stages": stages,
-        "memory_gib": memory,
+        "memory_gib": parts,
         "gpu_hours": total,
         "notes": notes,
     }
@@ -93,68 +93,60 @@ def _layout(training: Training) -> str:
     return "packed" if training.layout == "auto" else training.layout
 
 
-def _memory(training: Training, prepared: list[Prepared], size: Any, skeleton: Any, gpus: int) -> dict[str, float]:
-    """Return GiB by part. Spread over processes (fsdp2) are weights, gradients and what the optimizer keeps."""
-    config = skeleton.config.get_text_config()
-    wide = 4 if training.precision.weights == "float32" else 2
-    adapter = training.adapter
-    frozen = 0 if adapter is None else size.parameters
-    trained = size.parameters if adapter is None else _adapter_parameters(config, adapter.rank)
-    shared = gpus if training.machine.strategy == "fsdp2" else 1
-    parts = {
-        "weights": trained * wide + frozen * (0.55 if adapter is not None and adapter.quantized else wide),
-        "master": trained * 2 if training.has_master else 0,
-        "gradients": trained * wide,
-        "optimizer": trained * optimizers.bytes_kept(training.optimization, master=False),
-        "one update": 16.0 * max(p.numel() for p in skeleton.parameters()),  # float32 copies of the largest matrix
+def _memory(
+    training: Training, prepared: list[Prepared], gpus: int, *, tokens: int = 0
+) -> tuple[dict[str, float], bool]:
+    """Return GiB by part, and whether activations are simulated.
+
+    tokens  of a micro-batch; 0: those of the recipe
+    """
+    longest = max(int(one.encoded.lengths.max(initial=1)) for one in prepared)
+    lengths = sum(int(one.learned.lengths.sum(dtype=int)) for one in prepared)
+    targets = sum(int(one.learned.trained.sum(dtype=int)) for one in prepared)
+    count = tokens or _tokens_at_once(training, longest)
+    peak = memory.simulate(
+        training,
+        tokens=count,
+        examples=max(1, count * sum(len(one.learned) for one in prepared) // lengths),
+        longest=longest,
+        share=targets / lengths,
+    )
+    return _parts(training, peak, gpus), peak.simulated
+
+
+def _parts(training: Training, peak: memory.Peak, gpus: int) -> dict[str, float]:
+    """Return GiB by part of one process.
+
+    fsdp2 spreads weights and what is kept beside them; gradients are whole until the last micro-batch of a step.
+    """
+    spread = training.machine.strategy == "fsdp2" and gpus > 1
+    share = gpus if spread else 1
+    found = {
+        "weights": peak.weights / share,
+        "master": peak.master / share,
+        "gradients": peak.gradients,
+        "optimizer": peak.optimizer / share,
+        "activations": peak.activations,
+        "one update": max(0.0, peak.update / share - peak.activations),  # there are no activations by then
+        "whole layers": peak.gathered if spread else 0.0,
+        "overhead": OVERHEAD_GIB * GIB,
     }
-    found = {name: value / shared / GIB for name, value in parts.items()}
-    found["activations"] = _tokens_at_once(training, prepared) * _activation_bytes(training, config) / GIB
-    found["overhead"] = OVERHEAD_GIB
-    return {**found, "all": sum(found.values())}
+    parts = {name: value / GIB for name, value in found.items() if value}
+    return {**parts, "all": sum(parts.values())}
 
 
-def _adapter_parameters(config: Any, rank: int) -> float:
-    """Return the parameters of LoRA on the usual seven matrices of a layer."""
-    width, inner = config.hidden_size, _inner(config)
-    heads = config.num_attention_heads
-    narrow = width * (getattr(config, "num_key_value_heads", None) or heads) // heads
-    a_layer = 2 * (width + width) + 2 * (width + narrow) + 3 * (width + inner)
-    return float(rank * a_layer * config.num_hidden_layers)
-
-
-def _tokens_at_once(training: Training, prepared: list[Prepared]) -> int:
+def _tokens_at_once(training: Training, longest: int) -> int:
     if training.layout == "rows":
-        longest = max(int(one.encoded.lengths.max(initial=1)) for one in prepared)
         return training.batches.micro_batch_rows * longest
     return training.batches.micro_batch_tokens
 
 
-def _activation_bytes(training: Training, config: Any) -> float:
-    """Return what is kept of a token until the backward pass; recomputed layers keep their input only."""
-    a_layer = _BYTES_A_WIDTH * config.hidden_size + _BYTES_AN_INNER_WIDTH * _inner(config)
-    layers = config.num_hidden_layers
-    wide = 2.0 if training.precision.weights == "float32" else 1.0
-    if training.machine.checkpointing:
-        return float(wide * (2 * config.hidden_size * layers + a_layer))
-    return float(wide * a_layer * layers)
-
-
-def _inner(config: Any) -> int:
-    return int(getattr(config, "intermediate_size", None) or 4 * config.hidden_size)
-
-
-def _notes(training: Training, name: str, kind: GPU | None, memory: dict[str, float], hours: float | None) -> list[str]:
+def _time(name: str, kind: GPU | None, hours: float | None) -> list[str]:
     if kind is None:
         return ["Time and fit: name a GPU with --gpu (" + ", ".join(GPUS) + ")"]
-    notes = []
-    if hours is not None:
-        notes.append(f"Time: {hours:.2f} hours of {name}, if it reaches {100 * SHARE_OF_PEAK:.0f} % of its data sheet")
-    if memory["all"] <= kind.memory_gib:
-        notes.append(f"Fits into the {kind.memory_gib:.0f} GiB of {name}")
-    else:
-        notes.append(f"Does not fit into the {kind.memory_gib:.0f} GiB of {name}; {_what_fits(training, kind, memory)}")
-    return notes
+    if hours is None:
+        return []
+    return [f"Time: {hours:.2f} hours of {name}, if it reaches {100 * SHARE_OF_PEAK:.0f} % of its data sheet"]
 
 
 def _shared(stages: list[dict[str, Any]]) -> list[str]:
@@ -166,13 +158,34 @@ def _shared(stages: list[dict[str, Any]]) -> list[str]:
     ]
 
 
-def _what_fits(training: Training, kind: GPU, memory: dict[str, float]) -> str:
-    room = kind.memory_gib - memory["all"] + memory["activations"]
+def _fit(  # noqa: PLR0917 - private
+    training: Training, prepared: list[Prepared], name: str, kind: GPU, gpus: int, parts: dict[str, float]
+) -> str:
+    size = f"the {kind.memory_gib:.0f} GiB of {name}"
+    if parts["all"] <= kind.memory_gib:
+        return f"Fits into {size}"
+    room = kind.memory_gib - parts["all"] + parts["activations"]
     if room <= 0:
         other = "adapter: {rank: 64}" if training.adapter is None else "adapter.quantized: true"
-        return f"weights and optimizer alone need more: set machine.strategy: fsdp2 on several GPUs, or {other}"
-    fitting = int(training.batches.micro_batch_tokens * room / memory["activations"]) // 256 * 256
-    longest = max(stage.max_length for stage in training.stages)
-    if not training.is_exact and fitting >= longest:
-        return f"batches.micro_batch_tokens: {fitting} would"
-    return "machine.checkpointing: true would" if not training.machine.checkpointing else "take a larger GPU, or fsdp2"
+        hint = f"weights and optimizer alone need more: set machine.strategy: fsdp2 on several GPUs, or {other}"
+    elif fitting := _fitting(training, prepared, gpus, room, parts["activations"]):
+        hint = f"batches.micro_batch_tokens: {fitting} would"
+    elif not training.machine.checkpointing:
+        hint = "machine.checkpointing: true would"
+    else:
+        hint = "take a larger GPU, or fsdp2"
+    return f"Does not fit into {size}; {hint}"
+
+
+def _fitting(training: Training, prepared: list[Prepared], gpus: int, room: float, activations: float) -> int:
+    """Return how many tokens of a micro-batch fit into `room` GiB; 0: not even the longest example does.
+
+    Activations are a straight line over tokens, of which there are `activations` and those of half as many tokens.
+    """
+    if training.is_exact:
+        return 0
+    tokens = training.batches.micro_batch_tokens
+    half = _memory(training, prepared, gpus, tokens=tokens // 2)[0]["activations"]
+    a_token = 2 * (activations - half) / tokens
+    fitting = int(tokens - (activations - room) / a_token) // 256 * 256
+    return fitting if fitting >= max(stage.max_length for stage in training.stages) else 0

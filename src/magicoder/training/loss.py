@@ -19,6 +19,8 @@ from magicoder.training.tensors import Batch
 
 _PIECE: Final = 2**27
 """Logits made at once: 0.5 GiB in float32."""
+_WORDS: Final = 2**15
+"""Rows of the head whose gradient is made at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +177,9 @@ class _LinearCrossEntropy(torch.autograd.Function):
             if d_hidden is not None:
                 torch.mm(d_logits, weight, out=d_hidden[part])
             if d_weight is not None:
-                d_weight += _product(d_logits.t(), hidden[part], wide)
+                for words in range(0, weight.shape[0], _WORDS):  # no second float32 copy of a head of 152,000 words
+                    some = slice(words, words + _WORDS)
+                    d_weight[some] += _product(d_logits[:, some].t(), hidden[part], wide)
         ctx.save_for_backward(d_hidden, d_weight)
         ctx.weight_dtype = weight.dtype
         return total
@@ -195,7 +199,7 @@ def _product(left: Any, right: Any, dtype: Any) -> Any:
     """Return `left @ right` with a result in `dtype`: on a GPU its sums are never rounded to the inputs' type."""
     if left.dtype == dtype:
         return left @ right
-    if left.is_cuda:
+    if not left.is_cpu:  # a GPU, or `meta`, where `memory` counts what it would hold
         return torch.mm(left, right, out_dtype=dtype)
     return left.to(dtype) @ right.to(dtype)
 
