@@ -182,7 +182,7 @@ def _fitting(training: Training, prepared: list[Prepared], gpus: int, room: floa
 
     Activations are a straight line over tokens, of which there are `activations` and those of half as many tokens.
     """
-    if training.is_exact:
+    if training.layout == "rows":  # its micro-batches are so many rows
         return 0
     tokens = training.batches.micro_batch_tokens
     half = _memory(training, prepared, gpus, tokens=tokens // 2)[0]["activations"]

@@ -26,9 +26,11 @@ _ROWS: Final = 4
 def helps(training: Training) -> bool:
     """Return whether layers are computed as they are written on a GPU: neither compiled nor recomputed.
 
-    `paper-exact` follows transformers' own operations there and back.
+    `paper-exact` follows transformers' own operations there and back, and so does what is compared with TRL.
     """
-    return not (training.is_exact or training.machine.compile or training.machine.checkpointing)
+    return not (
+        training.is_exact or training.backend == "trl" or training.machine.compile or training.machine.checkpointing
+    )
 
 
 def apply(model: Any) -> int:
