@@ -119,6 +119,7 @@ class LoopOfTRL(loop.Loop):
 
     def _settings(self) -> Any:
         training, optimization, on_cpu = self.training, self.optimization, self.world.device.type == "cpu"
+        balances = getattr(loss.core(self.model).config.get_text_config(), "output_router_logits", False)
         if self.world.size > 1:  # accelerate wants to know where processes meet, though they have met
             os.environ.setdefault("MASTER_ADDR", "127.0.0.1")
         settings = trl.SFTConfig(
@@ -139,7 +140,7 @@ class LoopOfTRL(loop.Loop):
             adam_beta1=optimization.betas[0],
             adam_beta2=optimization.betas[1],
             adam_epsilon=optimization.epsilon,
-            router_aux_loss_coef=0.0,  # the loss is that of the tokens alone, as ours
+            router_aux_loss_coef=None if balances else 0.0,  # TRL balances experts whatever the model says
             bf16=False,  # as precision.weights says, not mixed
             gradient_checkpointing=None,  # `models.load` has seen to it; False would be an old name for it
             ddp_find_unused_parameters=False,
