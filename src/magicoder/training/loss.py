@@ -15,6 +15,7 @@ from typing import Any, Final
 import torch
 from torch.nn import functional
 
+from magicoder.training import balancing
 from magicoder.training.tensors import Batch
 
 _PIECE: Final = 2**27
@@ -84,6 +85,7 @@ def wrap_forward(model: Any, head: Head) -> None:
     """
     original = getattr(model, "magicoder_forward", model.forward)
     model.magicoder_forward, model.magicoder_head = original, head
+    balance = balancing.of(model)
     keeps = "logits_to_keep" in inspect.signature(original).parameters
 
     def forward(
@@ -92,9 +94,12 @@ def wrap_forward(model: Any, head: Head) -> None:
         if magicoder is None:
             return original(*args, **kwargs)
         if exact:
-            return _original_loss(original(**inputs(magicoder)).logits, magicoder)
-        total = _fused(model, head, magicoder) if head.fused else _plain(original, magicoder, keeps_some=keeps)
-        return total * magicoder.weight if weighted else total
+            found = original(**inputs(magicoder))
+            total = _original_loss(found.logits, magicoder)
+        else:
+            total, found = _fused(model, head, magicoder) if head.fused else _plain(original, magicoder, some=keeps)
+            total = total * magicoder.weight if weighted else total
+        return total + balance.loss(found.router_logits, magicoder) if balance and weighted else total
 
     model.forward = forward
 
@@ -204,27 +209,29 @@ def _product(left: Any, right: Any, dtype: Any) -> Any:
     return left.to(dtype) @ right.to(dtype)
 
 
-def _fused(model: Any, head: Head, batch: Batch) -> Any:
-    """The sum of the losses; positions without a target (the prompts) never reach the head."""
-    hidden = model.base_model(**inputs(batch))[0].flatten(0, 1)
+def _fused(model: Any, head: Head, batch: Batch) -> tuple[Any, Any]:
+    """The sum of the losses, and what the trunk said; positions without a target (the prompts) never reach the head."""
+    found = model.base_model(**inputs(batch))
+    hidden = found[0].flatten(0, 1)
     if not batch.trained:
-        return hidden.float().sum() * 0.0  # a loss all the same: gradients of zero
+        return hidden.float().sum() * 0.0, found  # a loss all the same: gradients of zero
     chosen = hidden.index_select(0, batch.where)
     weight = model.get_output_embeddings().weight
-    return linear_cross_entropy(chosen, weight, batch.labels, scale=head.scale, softcap=head.softcap)
+    return linear_cross_entropy(chosen, weight, batch.labels, scale=head.scale, softcap=head.softcap), found
 
 
-def _plain(original: Any, batch: Batch, *, keeps_some: bool) -> Any:
-    """The sum of the losses by the model's own logits: only of positions with a target where the model can do that."""
-    packed = batch.ids.shape[0] == 1
+def _plain(original: Any, batch: Batch, *, some: bool) -> tuple[Any, Any]:
+    """The sum of the losses by the model's own logits, and what the model said.
+
+    some  it can make logits of chosen positions alone: those that have a target
+    """
+    keep = {"logits_to_keep": batch.where} if some and batch.trained and batch.ids.shape[0] == 1 else {}
+    found = original(**inputs(batch), **keep)
     if not batch.trained:
-        return original(**inputs(batch)).logits.float().sum() * 0.0
-    if keeps_some and packed:
-        logits = original(**inputs(batch), logits_to_keep=batch.where).logits[0]
-    else:
-        logits = original(**inputs(batch)).logits.flatten(0, 1).index_select(0, batch.where)
+        return found.logits.float().sum() * 0.0, found
+    logits = found.logits[0] if keep else found.logits.flatten(0, 1).index_select(0, batch.where)
     wide = logits if logits.dtype == torch.float64 else logits.float()
-    return functional.cross_entropy(wide, batch.labels, reduction="sum")
+    return functional.cross_entropy(wide, batch.labels, reduction="sum"), found
 
 
 def _original_loss(logits: Any, batch: Batch) -> Any:

@@ -52,7 +52,7 @@ class Batch:
     """A micro-batch on its device.
 
     ids         [B, T] int64
-    positions   [B, T] int64; they begin anew with every example
+    positions   [B, T] int64; they begin anew with every example. -1 behind the end of a padded row
     targets     [B, T] int64: the token that is to be predicted at each position, -100 where none is; the last token of
                 an example predicts nothing, so no target belongs to another example
     boundaries  packed: [S + 1] int32, where each example begins, and the end; unused places repeat the end. Else None.
@@ -153,7 +153,7 @@ def _padded(pieces: list[Any], marks: list[Any], pad_id: int, bound: Bound | Non
     longest = max(map(len, pieces))
     width = _up(longest, ROW_MULTIPLE) if bound else longest
     table = _empty(len(pieces), width, pad_id)
-    table[1] = np.arange(width)
+    table[1] = -1
     for row, (piece, mark) in enumerate(zip(pieces, marks, strict=True)):
         _write(table, row, 0, piece, mark)
     return table, None, width, None
