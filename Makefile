@@ -26,7 +26,7 @@ test: $(VENV)/.dev   ## all tests
 # torch stands in an environment of its own: most of what there is needs none.
 $(VENV)-torch/.done: pyproject.toml constraints.txt constraints-torch.txt
 	$(PYTHON) -m venv $(VENV)-torch
-	$(VENV)-torch/bin/python -m pip install --quiet --constraint constraints.txt --constraint constraints-torch.txt torch 'transformers[serving]' --editable '.[transformers,train,dev]'
+	$(VENV)-torch/bin/python -m pip install --quiet --constraint constraints.txt --constraint constraints-torch.txt torch 'transformers[serving]' --editable '.[transformers,train,trl,dev]'
 	@touch $@
 
 test-server: $(VENV)/.dev $(VENV)-torch/.done  ## a real model, behind a server and in process, on CPU (installs torch beside)

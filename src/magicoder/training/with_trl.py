@@ -21,7 +21,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 import transformers
-import trl  # type: ignore[import-not-found, unused-ignore]
+import trl
 from transformers.trainer_callback import PrinterCallback
 
 from magicoder.errors import RecipeError, StoreError
