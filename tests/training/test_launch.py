@@ -9,6 +9,7 @@ import textwrap
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -104,6 +105,23 @@ def test_a_request_to_stop_reaches_all(tmp_path: Path, program, number: signal.S
     threading.Thread(target=ask, daemon=True).start()
     with pytest.raises(Interrupted):
         launch.together(["train"], 2, tmp_path / "logs", {"READY": str(tmp_path / "ready")})
+
+
+def test_a_request_to_stop_while_they_start_ends_those_that_did(
+    tmp_path: Path, program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program("time.sleep(100)")
+    start, started = launch._start, []
+
+    def asked_meanwhile(*arguments: Any) -> Any:
+        started.append(start(*arguments))
+        os.kill(os.getpid(), signal.SIGTERM)
+        return started[-1]
+
+    monkeypatch.setattr(launch, "_start", asked_meanwhile)
+    with pytest.raises(Interrupted):
+        launch.together(["train"], 3, tmp_path / "logs", {})
+    assert [process.returncode for process in started] == [-signal.SIGKILL]
 
 
 def test_an_error_of_one_of_several_is_said_and_ends_it_at_once() -> None:

@@ -73,9 +73,10 @@ def install(model: Any, layout: str, *, longest: int = 0, device: Any = None) ->
 
     layout   `packed`, `sorted`, `rows`, or `auto`: packed where that is possible, else sorted
     longest  tokens of the longest example of the run, for windows of attention; 0: seen when it comes
-    device   where it will compute, if it is not there yet (weights that FSDP spreads later)
+    device   where it will compute, if it is not there yet
 
-    Call it once the model is whole (adapters, quantization) and on its device, before it is compiled or spread.
+    Call it once the model is whole (adapters, quantization) and on its device, before it is compiled or spread. What is
+    never whole is prepared by `install_as`.
 
     Raises:
         RecipeError: the layout is impossible for this model or device; names one that works.

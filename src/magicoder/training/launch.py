@@ -9,6 +9,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Final, NoReturn
@@ -87,11 +88,12 @@ def together(arguments: Sequence[str], processes: int, logs: Path, environment: 
             MEETING: str(Path(folder) / "meeting"),
         }
         common.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
-        _run([_start(arguments, rank, common, logs) for rank in range(processes)], logs)
+        _run([partial(_start, arguments, rank, common, logs) for rank in range(processes)], logs)
 
 
-def _run(started: "Sequence[subprocess.Popen[bytes]]", logs: Path) -> None:
-    """Wait for all, and say what came of it as `together` does."""
+def _run(starts: "Sequence[Callable[[], subprocess.Popen[bytes]]]", logs: Path) -> None:
+    """Start all and wait for all; what came of it is said as `together` does."""
+    started: list[subprocess.Popen[bytes]] = []
     asked: list[int] = []
 
     def hand_on(number: int, _frame: FrameType | None) -> None:
@@ -102,7 +104,9 @@ def _run(started: "Sequence[subprocess.Popen[bytes]]", logs: Path) -> None:
 
     before = {number: signal.signal(number, hand_on) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        failed = _wait(started)
+        while len(started) < len(starts) and not asked:  # before all are there nobody begins
+            started.append(starts[len(started)]())
+        failed = _wait(started) if len(started) == len(starts) else None
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -110,7 +114,7 @@ def _run(started: "Sequence[subprocess.Popen[bytes]]", logs: Path) -> None:
             if process.poll() is None:
                 process.kill()
             process.wait()
-    if failed is None and all(process.returncode == 0 for process in started):
+    if failed is None and len(started) == len(starts) and all(process.returncode == 0 for process in started):
         return
     if failed is None or asked:
         raise Interrupted("stopped as asked; run the same command again to go on")

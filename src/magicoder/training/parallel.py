@@ -223,16 +223,16 @@ class _Weights:
         """Where each tensor stands, by its identity; tied ones in several places."""
         self.kinds: dict[int, tuple[torch.Size, torch.dtype]] = {}
         """Shape and type of each on process 0: of some a loader decides the type itself."""
-        mine = []
+        paths: dict[int, list[str]] = {}
         for path, module in model.named_modules():
             for name, tensor, held in _tensors(module):
                 self.homes.setdefault(id(tensor), []).append((held, name))
-                mine.append((f"{path}.{name}", id(tensor), tensor.shape, tensor.dtype))
-        theirs = world.share([(path, shape, dtype) for path, _, shape, dtype in mine])
-        if [path for path, *_ in theirs] != [path for path, *_ in mine]:
+                paths.setdefault(id(tensor), []).append(f"{path}.{name}")
+                self.kinds[id(tensor)] = (tensor.shape, tensor.dtype)
+        theirs, kinds = world.share((list(paths.values()), list(self.kinds.values())))
+        if world.any(theirs != list(paths.values())):
             raise RecipeError("machine.strategy: fsdp2 finds another model on some processes; use ddp")
-        for (_, shape, dtype), (_, identity, *_) in zip(theirs, mine, strict=True):
-            self.kinds[identity] = (shape, dtype)
+        self.kinds = dict(zip(paths, kinds, strict=True))
         self._share_others(model)
 
     def _share_others(self, model: Any) -> None:
