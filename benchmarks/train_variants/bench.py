@@ -16,6 +16,8 @@ STARTED = time.perf_counter()
 LENGTHS = Path(__file__).parents[1] / "train_lengths.json"
 STEPS = {"oss": 292, "evol": 434}
 """Of the paper's two stages."""
+PREFIX = {"oss": 40, "evol": 31}
+"""Tokens that all examples of a stage begin with: the paper's template, by estimate."""
 
 
 class NotRunError(Exception):
@@ -25,16 +27,17 @@ class NotRunError(Exception):
 class Examples:
     """Random tokens in the committed lengths; what the loop reads of encoded examples."""
 
-    prefix = 0
-
     def __init__(self, name: str, size: Size) -> None:
         pairs = np.array(json.loads(LENGTHS.read_text(encoding="utf-8"))[name])
         self.lengths = np.maximum(8, pairs[:, 0] // size.divisor).astype(np.int32)
-        self.trained = np.clip(pairs[:, 1] // size.divisor, 1, self.lengths - 2).astype(np.int32)
+        self.prefix = PREFIX[name] // size.divisor
+        self.trained = np.clip(pairs[:, 1] // size.divisor, 1, self.lengths - self.prefix - 1).astype(np.int32)
         words = size.shape["vocab_size"]
         self._tokens = [
             np.random.RandomState(i).randint(3, words, n).astype(np.int32) for i, n in enumerate(self.lengths)
         ]
+        for tokens in self._tokens:
+            tokens[: self.prefix] = np.arange(3, 3 + self.prefix)
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -96,26 +99,27 @@ class Bench:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
     def result(
-        self, *, seconds: Sequence[float], computed: int, update_s: float, plans: dict[str, tuple[int, int]], model: Any
+        self, *, seconds: Sequence[float], computed: int, update_s: float, plans: dict[str, Any], model: Any
     ) -> dict[str, Any]:
         """Return the figures of a way.
 
         seconds   of each repeat, over `computed` tokens, padding included
-        plans     of each set: useful and computed tokens of a step
+        plans     of each set: what the micro-batches of a step hold (`batches.Fill`)
         """
         per_token = statistics.median(seconds) / computed
-        steps = {name: plans[name][1] * per_token + update_s for name in plans}
+        steps = {name: plans[name].computed * per_token + update_s for name in plans}
         examples = self.sets["oss"]
-        useful, whole = plans["oss"]
+        held = plans["oss"]
+        again = held.shared // examples.prefix * model.flops([examples.prefix])
         return {
             "repeats_s": [round(s, 4) for s in seconds],
             "timed_tokens": computed,
             "update_s": update_s,
-            "useful": useful / whole,
+            "useful": held.useful,
             "step_s": steps,
-            "tokens_per_s": useful / steps["oss"],
+            "tokens_per_s": held.tokens / steps["oss"],
             "response_tokens_per_s": int(examples.trained.sum()) / steps["oss"],
-            "flops_per_s": model.flops(examples.lengths) / steps["oss"],
+            "flops_per_s": (model.flops(examples.lengths) - again) / steps["oss"],
             "hours": sum(STEPS[name] * steps[name] for name in steps) / 3600,
             "peak_memory_gib": self.memory_gib(),
         }

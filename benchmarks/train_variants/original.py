@@ -80,6 +80,8 @@ def _pair(torch: Any, rows: list[dict[str, Any]], clock: Clock, *, mask: bool) -
     return {**found, "attention_mask": found["input_ids"].ne(2)} if mask else found
 
 
-def _pairs_of(examples: Examples) -> tuple[int, int]:
+def _pairs_of(examples: Examples) -> Any:
+    from magicoder.training.batches import Fill
+
     widths = examples.lengths.reshape(-1, 2).max(axis=1)
-    return int(examples.lengths.sum()), int(2 * widths.sum())
+    return Fill(int(examples.lengths.sum()), 0, int(2 * widths.sum()))

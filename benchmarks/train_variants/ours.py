@@ -18,7 +18,10 @@ def settings_of(bench: Bench, **given: Any) -> Any:
         adapter=settings.Adapter(rank=64) if given.get("lora") else None,
         optimization=settings.Optimization(),
         batches=settings.Batches(
-            examples=512, layout=given["layout"], micro_batch_tokens=bench.tokens(given["tokens"])
+            examples=512,
+            layout=given["layout"],
+            micro_batch_tokens=bench.tokens(given["tokens"]),
+            share_prefix=given.get("shared", False),
         ),
     )
 
@@ -48,7 +51,7 @@ class Ours:
     model: Any
     optimizer: Any
     work: list[Any]
-    plans: dict[str, tuple[int, int]]
+    plans: dict[str, Any]
     bound: Any
 
     def batch(self, micro: Any) -> Any:
@@ -69,7 +72,7 @@ class Ours:
         lengths = self.bench.sets["oss"].lengths
         if self.layout == "packed" and self.bound is not None:
             return int(self.bound.tokens)
-        rows = [sum(int(lengths[i]) for i in row) for row in micro.rows]
+        rows = micro.tokens(lengths)
         return max(rows) * len(rows)
 
 
@@ -89,15 +92,15 @@ def prepared(bench: Bench, **given: Any) -> Ours:
     bounds = []
     for name, examples in bench.sets.items():
         step = batches.Step(1, 0.0, tuple(range(len(examples))))
+        prefix = examples.prefix if of.batches.share_prefix and installed.shares else 0
         micro = batches.micro_batches(
-            step, examples.lengths, examples.trained, of.batches, installed.layout, "clean", 1
+            step, examples.lengths, examples.trained, of.batches, installed.layout, "clean", 1, prefix=prefix
         )
         full = [one for one in micro[0] if one.rows]
         work = full if name == "oss" else work
         bounds.append(tensors.bound(full, examples.lengths))
         row_tokens = bounds[-1].tokens if installed.layout == "packed" else 0
-        filled = batches.fill(micro, examples.lengths, installed.layout, row_tokens=row_tokens)
-        plans[name] = (filled.tokens, filled.computed)
+        plans[name] = batches.fill(micro, examples.lengths, installed.layout, row_tokens=row_tokens)
     bound = bounds[0] if installed.layout == "packed" else None
     return Ours(bench, of, installed.layout, model, optimizer, work, plans, bound)
 

@@ -17,6 +17,8 @@ def trl(bench: Bench) -> dict[str, Any]:
     import transformers
     from trl import SFTConfig, SFTTrainer
 
+    from magicoder.training.batches import Fill
+
     examples, size = bench.sets["oss"], bench.tokens(8_192)
     rows = [
         {"input_ids": examples.tokens(i).tolist(), "completion_mask": examples.mask(i).astype(int).tolist()}
@@ -62,11 +64,11 @@ def trl(bench: Bench) -> dict[str, Any]:
     trainer.data_collator = counted
     trainer.train()
     clock.close()
-    useful = int(examples.lengths.sum())
+    useful = {name: int(one.lengths.sum()) for name, one in bench.sets.items()}
     return bench.result(
         seconds=clock.micro_s,
         computed=int(statistics.median(clock.computed)),
         update_s=statistics.median(clock.update_s),
-        plans={"oss": (useful, useful), "evol": (int(bench.sets["evol"].lengths.sum()),) * 2},
+        plans={name: Fill(tokens, 0, tokens) for name, tokens in useful.items()},
         model=count(model),
     ) | {"first_step_s": clock.first_s}

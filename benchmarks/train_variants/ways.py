@@ -37,6 +37,7 @@ WAYS = {
     "original": Way("the original recipe, mask as it had", original, {"mask": True}),
     "original-no-mask": Way("the original recipe without a mask", original, {"mask": False}),
     "packed-16k": Way("ours, packed, 16K, compiled", ours, {**_16K, "profiled": True}),
+    "shared": Way("ours, packed, 16K, compiled, prefix shared", ours, {**_16K, "shared": True}),
     "packed-8k": Way("ours, packed, 8K tokens", ours, _8K),
     "packed-8k-compiled": Way("ours, packed, 8K, compiled", ours, {**_8K, "compiled": True}),
     "sorted": Way("ours, sorted rows, 16K", ours, {"layout": "sorted", "tokens": 16_384}),
