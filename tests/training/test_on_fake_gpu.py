@@ -10,27 +10,38 @@ from unittest import mock
 import pytest
 
 torch: Any = pytest.importorskip("torch")
+np: Any = pytest.importorskip("numpy")
 pytest.importorskip("transformers")
 
 from magicoder.errors import RecipeError  # noqa: E402
-from magicoder.training import attention, eight_bits, loss, models, optimizers, parallel, tensors  # noqa: E402
+from magicoder.training import attention, eight_bits, lean, loop, loss, models, optimizers, parallel, tensors  # noqa: E402
 from magicoder.training.batches import MicroBatch  # noqa: E402
-from magicoder.training.settings import Adapter, Base, Machine, Optimization, Precision  # noqa: E402
+from magicoder.training.settings import (  # noqa: E402
+    Adapter,
+    Base,
+    Batches,
+    Machine,
+    Optimization,
+    Precision,
+    Stage,
+    Training,
+)
 from tests.training.conftest import make_tiny  # noqa: E402
-from tests.training.fake_gpu import GPU, Called, fake_gpu  # noqa: E402
+from tests.training.fake_gpu import GPU, Gpu, fake_gpu  # noqa: E402
 
 FAMILIES = ("llama", "llama-shared", "qwen2", "qwen3", "starcoder2")
 KERNEL = "torch_attn._varlen_attn.default"
 KERNEL_BACK = "torch_attn._varlen_attn_backward.default"
+WAITS = "aten._local_scalar_dense.default"
 LAYERS = 2
 
 
 @pytest.fixture
-def gpu() -> Iterator[Called]:
+def gpu() -> Iterator[Gpu]:
     torch.set_num_threads(1)
     attention.register()
-    with fake_gpu() as called:
-        yield called
+    with fake_gpu() as gpu:
+        yield gpu
 
 
 @pytest.fixture(scope="session")
@@ -47,7 +58,7 @@ def bases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @contextlib.contextmanager
 def believed() -> Iterator[None]:
-    """Compare on the GPU as the proof of `install` does, and find no difference: there are no values to read."""
+    """Compare as the proofs do, and find no difference: there are no values to read."""
 
     def compared(left: Any, right: Any, **_: Any) -> bool:
         assert left.is_cuda
@@ -56,7 +67,7 @@ def believed() -> Iterator[None]:
         (left.double() - right.double()).norm()
         return False
 
-    with mock.patch.object(attention, "_differs", compared):
+    with mock.patch.object(attention, "_differs", compared), mock.patch.object(lean, "_proved", lambda *_: True):
         yield
 
 
@@ -94,7 +105,7 @@ def step(model: Any, given: Any, *, exact: bool = False) -> None:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_packed_row_goes_through_the_kernel_both_ways(gpu: Called, bases: Any, listed: Any, family: str) -> None:
+def test_a_packed_row_goes_through_the_kernel_both_ways(gpu: Gpu, bases: Any, listed: Any, family: str) -> None:
     model = loaded(bases[family], "packed")
     gpu.counts.clear()
     given = batch(listed, "packed")
@@ -103,20 +114,33 @@ def test_a_packed_row_goes_through_the_kernel_both_ways(gpu: Called, bases: Any,
     assert gpu.counts[KERNEL] == gpu.counts[KERNEL_BACK] == LAYERS
     assert gpu.counts["aten.mm.dtype"] == 2  # the head, and its gradient, summed in float32
     assert "magicoder.by_example.default" not in gpu.counts
-    assert "aten._local_scalar_dense.default" not in gpu.counts  # nothing waits for the GPU
+    assert WAITS not in gpu.counts
 
 
-def test_heads_that_the_kernel_refuses_are_refused_before_it_is_asked(gpu: Called, tiny: Any) -> None:
+def test_heads_that_the_kernel_refuses_are_refused_before_it_is_asked(gpu: Gpu, tiny: Any) -> None:
     model = tiny("llama", dtype=torch.bfloat16, head_dim=12)
     with pytest.raises(RecipeError, match="heads are 12 wide; the kernel takes multiples of 8"):
         attention.install(model, "packed", device=GPU)
+
+
+def test_older_gpus_pad_and_have_no_eight_bits(bases: Any) -> None:
+    torch.set_num_threads(1)
+    attention.register()
+    base = Base(model=str(bases["llama"]), random_weights=True)
+    with fake_gpu((7, 5)), believed():
+        model = models.load(base, Precision(), device=GPU)
+        found = attention.install(model, "auto", longest=40, device=GPU)
+        assert found.layout == "sorted"
+        assert "Ampere" in found.why
+    with fake_gpu((8, 6)), pytest.raises(RecipeError, match="no products in 8 bits"):
+        models.load(base, Precision(fp8=True), device=GPU, machine=Machine(compile=True))
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("weights", ["bfloat16", "float32"])
 @pytest.mark.parametrize("layout", ["sorted", "rows"])
 def test_padded_rows_get_a_fast_kernel(
-    gpu: Called, bases: Any, listed: Any, family: str, weights: str, layout: str
+    gpu: Gpu, bases: Any, listed: Any, family: str, weights: str, layout: str
 ) -> None:
     model = loaded(bases[family], layout, weights=weights)
     gpu.counts.clear()
@@ -126,7 +150,7 @@ def test_padded_rows_get_a_fast_kernel(
     assert gpu.counts[f"aten._scaled_dot_product_{kind}_attention_backward.default"] == LAYERS
 
 
-def test_the_original_loss(gpu: Called, bases: Any, listed: Any) -> None:
+def test_the_original_loss(gpu: Gpu, bases: Any, listed: Any) -> None:
     step(loaded(bases["llama"], "rows"), batch(listed, "rows"), exact=True)
     assert "aten.mm.dtype" not in gpu.counts
 
@@ -134,9 +158,7 @@ def test_the_original_loss(gpu: Called, bases: Any, listed: Any) -> None:
 @pytest.mark.parametrize("optimizer", ["adafactor", "adamw"])
 @pytest.mark.parametrize("weights", ["bfloat16", "float32"])
 @pytest.mark.parametrize("master", [True, False])
-def test_updates_stay_on_the_gpu(
-    gpu: Called, bases: Any, listed: Any, optimizer: str, weights: str, master: bool
-) -> None:
+def test_updates_stay_on_the_gpu(gpu: Gpu, bases: Any, listed: Any, optimizer: str, weights: str, master: bool) -> None:
     model = loaded(bases["qwen2"], "sorted", weights=weights)
     made = optimizers.build(
         model.named_parameters(),
@@ -153,11 +175,11 @@ def test_updates_stay_on_the_gpu(
     kept = {name: held for name, held in made.state().items() if not name.endswith(".step")}
     assert {held.device for held in kept.values()} == {GPU}
     assert any(name.endswith("remainder") for name in kept) is (master and weights == "bfloat16")
-    assert "aten._local_scalar_dense.default" not in gpu.counts  # nothing waits for the GPU
+    assert WAITS not in gpu.counts
 
 
 @pytest.mark.parametrize("layout", ["packed", "sorted"])
-def test_recomputed_layers_run_twice(gpu: Called, bases: Any, listed: Any, layout: str) -> None:
+def test_recomputed_layers_run_twice(gpu: Gpu, bases: Any, listed: Any, layout: str) -> None:
     model = loaded(bases["llama-shared"], layout, machine=Machine(checkpointing=True))
     gpu.counts.clear()
     step(model, batch(listed, layout))
@@ -166,7 +188,7 @@ def test_recomputed_layers_run_twice(gpu: Called, bases: Any, listed: Any, layou
 
 
 @pytest.mark.parametrize("family", ["llama", "starcoder2"])
-def test_adapters(gpu: Called, bases: Any, listed: Any, family: str) -> None:
+def test_adapters(gpu: Gpu, bases: Any, listed: Any, family: str) -> None:
     pytest.importorskip("peft")
     model = loaded(bases[family], "packed", adapter=Adapter(rank=8, dropout=0.1))
     assert {p.dtype for p in model.parameters()} == {torch.bfloat16}
@@ -174,7 +196,7 @@ def test_adapters(gpu: Called, bases: Any, listed: Any, family: str) -> None:
     assert gpu.counts["aten.mm.dtype"] >= 1
 
 
-def test_products_in_eight_bits(gpu: Called, bases: Any, listed: Any) -> None:
+def test_products_in_eight_bits(gpu: Gpu, bases: Any, listed: Any) -> None:
     model = loaded(bases["qwen2"], "packed", machine=Machine(compile=True), fp8=True)
     changed = eight_bits.apply(models.layers(model))
     assert changed == 7 * LAYERS
@@ -182,7 +204,113 @@ def test_products_in_eight_bits(gpu: Called, bases: Any, listed: Any) -> None:
     assert gpu.counts["aten._scaled_mm.default"] == 3 * changed
 
 
-def test_the_loss_on_held_out_examples(gpu: Called, bases: Any, listed: Any) -> None:
+@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated")  # torch's own
+@pytest.mark.filterwarnings("ignore:.* should not be instantiated")  # torch's own way to trace a function
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # torch's own look at inputs
+@pytest.mark.parametrize("fp8", [False, True])
+def test_compiled_layers_are_traced_in_one_piece(gpu: Gpu, bases: Any, listed: Any, fp8: bool) -> None:
+    """By torch's own tracer; what it compiles to, a GPU has to show."""
+    torch._dynamo.reset()
+    model = loaded(bases["qwen2"], "packed", machine=Machine(compile=True), fp8=fp8)
+    models.compile_layers(model, "packed", backend="eager", fullgraph=True)
+    gpu.counts.clear()
+    step(model, batch(listed, "packed", bounded=True))
+    assert gpu.counts[KERNEL_BACK] == LAYERS
+    assert ("aten._scaled_mm.default" in gpu.counts) is fp8
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen3", "starcoder2"])
+def test_layers_that_keep_less(gpu: Gpu, bases: Any, listed: Any, family: str) -> None:
+    model = loaded(bases[family], "packed")
+    with believed():
+        assert lean.apply(model)
+    gpu.counts.clear()
+    step(model, batch(listed, "packed"))
+    assert gpu.counts[KERNEL] == gpu.counts[KERNEL_BACK] == LAYERS
+    assert WAITS not in gpu.counts
+
+
+@pytest.mark.parametrize("family", ["llama", "llama-shared"])
+@pytest.mark.parametrize("bounded", [False, True])
+def test_a_shared_beginning(gpu: Gpu, bases: Any, family: str, bounded: bool) -> None:
+    model = loaded(bases[family], "packed")
+    examples = Alike()
+    micro = MicroBatch((tuple(range(4)),), 1.0, 8)
+    limit = tensors.bound([micro], examples.lengths) if bounded else None
+    given = tensors.collate(micro, examples, layout="packed", pad_id=1, device=GPU, bound=limit)
+    assert given is not None
+    assert given.keys is not None
+    assert {part.device for part in given.keys} == {GPU}
+    gpu.counts.clear()
+    step(model, given)
+    assert gpu.counts["magicoder.lengthened.default"] == 2 * LAYERS
+    assert gpu.counts[KERNEL_BACK] == LAYERS
+    assert WAITS not in gpu.counts
+
+
+class Alike:
+    """Four examples of 32 tokens, of which the first eight are the same."""
+
+    def __init__(self) -> None:
+        self.lengths = np.full(4, 32, dtype=np.int32)
+        self.trained = np.full(4, 16, dtype=np.int32)
+        self.prefix = 8
+
+    def __len__(self) -> int:
+        return 4
+
+    def id(self, i: int) -> str:
+        return str(i)
+
+    def tokens(self, i: int) -> Any:
+        return np.concatenate([np.arange(8), np.arange(24) + 3 * i]).astype(np.int32)
+
+    def mask(self, _i: int) -> Any:
+        return np.arange(32) >= 16
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {},
+        {"optimization": Optimization(max_grad_norm=1.0)},
+        {"batches": Batches(examples=4, layout="sorted")},
+        {"mode": "paper-exact"},
+        {"machine": Machine(checkpointing=True)},
+        {"adapter": Adapter(rank=4)},
+    ],
+    ids=["packed", "clipped", "sorted", "exact", "recomputed", "lora"],
+)
+def test_a_step_of_the_loop_waits_once_for_its_loss(gpu: Gpu, model: Path, tmp_path: Path, given: Any) -> None:
+    training = Training(
+        name="x",
+        base=Base(model=str(model), random_weights=True),
+        stages=(Stage(name="one", data=("x",)),),
+        **{"batches": Batches(examples=4), **given},
+    )
+    course = loop.Course(
+        training=training,
+        stage=training.stages[0],
+        base=training.base,
+        learned=Alike(),
+        aside={},
+        folder=tmp_path,
+        key="x",
+        tell=print,
+    )
+    with believed(), parallel.start(training.machine) as world:
+        assert world.device == GPU
+        made = loop.Loop(course, world, mock.Mock(), lambda: False)
+    gpu.counts.clear()
+    figures = made._step(made.plan[0])
+    assert figures["loss"] == 1.0
+    assert figures["mfu"] > 0
+    assert figures["peak_memory_gib"] == 0
+    assert gpu.counts[WAITS] == (2 if training.optimization.max_grad_norm else 1)
+
+
+def test_the_loss_on_held_out_examples(gpu: Gpu, bases: Any, listed: Any) -> None:
     model = loaded(bases["llama"], "packed")
-    with mock.patch.object(torch.Tensor, "item", lambda tensor: 1.0 if tensor.is_cuda else None):
-        assert loss.held_out(model, [batch(listed, "packed")]) == (1.0, listed.targets)
+    gpu.counts.clear()
+    assert loss.held_out(model, [batch(listed, "packed")] * 3) == (1.0, 3 * listed.targets)
+    assert gpu.counts[WAITS] == 1
