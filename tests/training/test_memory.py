@@ -96,6 +96,16 @@ def test_more_tokens_need_more_and_recomputed_layers_less(base: Path) -> None:
     assert peak(base, machine=Machine(checkpointing=True)).activations < 0.7 * sizes[2]
 
 
+def test_a_shared_beginning_makes_keys_longer(base: Path) -> None:
+    """By so many keys and values of bfloat16 a layer."""
+    training = Training(name="x", base=Base(model=str(base)), stages=(Stage(name="x", data=("x",)),))
+    plain, shared = (
+        memory.simulate(training, tokens=TOKENS, examples=64, longest=128, share=0.5, prefix=prefix).activations
+        for prefix in (0, 16)
+    )
+    assert shared - plain == pytest.approx(LAYERS * 64 * 16 * 2 * 2 * WIDTH, rel=0.3)
+
+
 def test_adapters_leave_weights_alone(base: Path) -> None:
     pytest.importorskip("peft")
     whole, added = peak(base), peak(base, adapter=Adapter(rank=4))

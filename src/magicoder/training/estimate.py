@@ -63,7 +63,7 @@ def _stage(training: Training, one: Prepared, size: Any, kind: GPU | None, gpus:
     )
     layout = _layout(training)
     sampled = [plan[i] for i in np.linspace(0, len(plan) - 1, min(_SAMPLED_STEPS, len(plan))).astype(int)]
-    prefix = batches.shared(learned.prefix, learned.lengths, training.batches) if layout == "packed" else 0
+    prefix = _prefix(training, one)
     found = batches.Fill()
     for step in sampled:
         micro = batches.micro_batches(
@@ -93,6 +93,12 @@ def _layout(training: Training) -> str:
     return "packed" if training.layout == "auto" else training.layout
 
 
+def _prefix(training: Training, one: Prepared) -> int:
+    """Return how many tokens all examples of a stage share in a row."""
+    learned = one.learned
+    return batches.shared(learned.prefix, learned.lengths, training.batches) if _layout(training) == "packed" else 0
+
+
 def _memory(
     training: Training, prepared: list[Prepared], gpus: int, *, tokens: int = 0
 ) -> tuple[dict[str, float], bool]:
@@ -110,6 +116,7 @@ def _memory(
         examples=max(1, count * sum(len(one.learned) for one in prepared) // lengths),
         longest=longest,
         share=targets / lengths,
+        prefix=max(_prefix(training, one) for one in prepared),
     )
     return _parts(training, peak, gpus), peak.simulated
 

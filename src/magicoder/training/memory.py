@@ -16,6 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from magicoder.errors import RecipeError
 from magicoder.training import adapters, attention, lean, loss, models, optimizers, parallel
 from magicoder.training.settings import Precision, Training
+from magicoder.training.shared_prefix import Keys
 from magicoder.training.tensors import Batch
 
 PIECE: Final = 512
@@ -50,13 +51,14 @@ class Peak:
     simulated: bool
 
 
-def simulate(training: Training, *, tokens: int, examples: int, longest: int, share: float) -> Peak:
+def simulate(training: Training, *, tokens: int, examples: int, longest: int, share: float, prefix: int = 0) -> Peak:
     """Return what a step of `training` takes, layers not compiled.
 
     tokens    of a micro-batch, padding included
     examples  of a micro-batch
     longest   tokens of the longest example
     share     of the tokens that are targets
+    prefix    tokens that all examples begin with and that stand once in a row
 
     Raises:
         RecipeError: no model at the base, or no module for an adapter.
@@ -71,7 +73,7 @@ def simulate(training: Training, *, tokens: int, examples: int, longest: int, sh
             Precision(weights=training.precision.weights, master=master),
             world=parallel.World(device=torch.device("meta")),
         )
-        batch = _batch(tokens, examples, longest, share)
+        batch = _batch(tokens, examples, longest, share, prefix)
     trained = _size(p for p in model.parameters() if p.requires_grad)
     gradients, activations, update = 0.0, 0.0, 0.0
     weights = held.add([*model.parameters(), *model.buffers()])
@@ -138,11 +140,15 @@ def _model(training: Training) -> Any:
     return model
 
 
-def _batch(tokens: int, examples: int, longest: int, share: float) -> Batch:
+def _batch(tokens: int, examples: int, longest: int, share: float, prefix: int = 0) -> Batch:
     ids, positions, wanted = torch.empty(3, 1, tokens, dtype=torch.int64).unbind(0)
     trained = max(1, round(tokens * share))
     where, labels = torch.empty(2, trained, dtype=torch.int64).unbind(0)
     boundaries = torch.empty(examples + 1, dtype=torch.int32)
+    keys = None
+    if prefix:
+        where_keys, own = (torch.empty(size, dtype=torch.int64) for size in (tokens + examples * prefix, tokens))
+        keys = Keys(boundaries, where_keys, own, torch.empty(examples, prefix, dtype=torch.int64))
     return Batch(
         ids=ids,
         positions=positions,
@@ -154,6 +160,7 @@ def _batch(tokens: int, examples: int, longest: int, share: float) -> Batch:
         weight=1 / trained,
         tokens=tokens,
         trained=trained,
+        keys=keys,
     )
 
 
