@@ -9,6 +9,7 @@ It is told that they are on `meta` instead, where there are none; Python sees th
 """
 
 import contextlib
+import os
 import types
 from collections.abc import Iterator
 from typing import Any
@@ -65,6 +66,7 @@ def fake_gpu(capability: tuple[int, int] = (9, 0)) -> Iterator[Gpu]:
             stack.enter_context(mock.patch.object(place, name, new, create=True))
         stack.enter_context(mock.patch.dict(fake_tensor._DISPATCH_META_HANDLERS, {DEVICE: _where}))
         stack.enter_context(_driver(capability))
+        stack.enter_context(mock.patch.dict(os.environ))
         yield stack.enter_context(gpu)
 
 

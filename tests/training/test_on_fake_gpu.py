@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -300,6 +301,7 @@ def test_a_step_of_the_loop_waits_once_for_its_loss(gpu: Gpu, model: Path, tmp_p
     )
     with believed(), parallel.start(training.machine) as world:
         assert world.device == GPU
+        assert os.environ["PYTORCH_ALLOC_CONF"] == "expandable_segments:True"
         made = loop.Loop(course, world, mock.Mock(), lambda: False)
     gpu.counts.clear()
     figures = made._step(made.plan[0])

@@ -361,6 +361,8 @@ def _device(wanted: str, local_rank: int) -> torch.device:
         raise RecipeError(
             f"process {local_rank} of this machine has no GPU of its own ({there} there); start at most {there}"
         )
+    # Micro-batches differ in size: without this the allocator keeps pieces that fit none of the next.
+    os.environ.setdefault("PYTORCH_ALLOC_CONF", "expandable_segments:True")
     torch.cuda.set_device(local_rank)
     return torch.device("cuda", local_rank)
 
