@@ -103,6 +103,26 @@ def test_what_computes_something_else_is_left_alone() -> None:
     assert torch.equal(model(hidden), before)
 
 
+@pytest.mark.parametrize(
+    ("family", "config", "changed"),
+    [
+        ("llama", {"hidden_act": "prelu"}, 5),  # an activation that learns keeps what it has
+        ("starcoder2", {"residual_dropout": 0.3}, 2),
+    ],
+)
+def test_what_activations_learn_and_what_dropout_draws_stays(tiny, listed, family, config, changed) -> None:
+    plain, other = (tiny(family, attention="sdpa", **config).train() for _ in range(2))
+    for model in (plain, other):
+        attention.install(model, "packed")
+    assert lean.apply(other) == changed
+    found = []
+    for model in (plain, other):
+        torch.manual_seed(5)
+        found.append(gradients(model, listed))
+    assert torch.equal(found[0]["loss"], found[1]["loss"])
+    assert apart(*found) <= 2e-6
+
+
 def test_nothing_of_what_lies_between_is_kept(tiny, listed) -> None:
     """Bytes that the graph of a loss holds on to."""
 
