@@ -106,15 +106,17 @@ def main() -> None:
     given = asked.parse_args()
     torch.set_num_threads(1)
     began = time.perf_counter()
-    print("| | tokens | weights | master | gradients | optimizer | activations | an update | peak GiB |")
-    print("|---|---|---|---|---|---|---|---|---|")
+    heads = [f"{tokens:,} tokens" for tokens in given.tokens]
+    print(f"| | weights | kept beside them | gradients | an update | {' | '.join(heads)} |")
+    print("|---" * (5 + len(heads)) + "|")
     with tempfile.TemporaryDirectory() as folder:
         for shape in given.only:
             for name, way in WAYS.items():
-                for tokens in given.tokens:
-                    parts, whole = simulated(Path(folder), shape, tokens, way)
-                    cells = " | ".join(f"{size:.1f}" for size in parts.values())
-                    print(f"| {shape}, {name} | {tokens:,} | {cells} | {whole:.1f} |", flush=True)
+                found = [simulated(Path(folder), shape, tokens, way) for tokens in given.tokens]
+                parts = found[0][0]
+                sizes = [parts["weights"], parts["master"] + parts["optimizer"], parts["gradients"], parts["update"]]
+                cells = [f"{size:.1f}" for size in sizes] + [f"**{whole:.1f}**" for _, whole in found]
+                print(f"| {shape}, {name} | {' | '.join(cells)} |", flush=True)
     print(f"\n{time.perf_counter() - began:.0f} s, torch {torch.__version__}", file=sys.stderr)
 
 

@@ -77,7 +77,7 @@ class Ours:
 
 
 def prepared(bench: Bench, **given: Any) -> Ours:
-    from magicoder.training import attention, batches, models, optimizers, parallel, tensors
+    from magicoder.training import attention, batches, lean, models, optimizers, parallel, tensors
 
     of = settings_of(bench, **given)
     model = random_model(bench, of)
@@ -85,6 +85,8 @@ def prepared(bench: Bench, **given: Any) -> Ours:
     if of.machine.compile and (bench.is_cuda or given["tokens"] == 8_192):
         # On a CPU the graphs are run as they are, and once: compiled kernels are not worth a minute there.
         models.compile_layers(model, installed.layout, **({} if bench.is_cuda else {"backend": "aot_eager"}))
+    elif bench.is_cuda and not of.machine.compile:
+        lean.apply(model)  # as the loop does
     optimizer = optimizers.build(
         model.named_parameters(), of.optimization, of.precision, world=parallel.World(device=bench.device)
     )
