@@ -111,7 +111,7 @@ def test_what_computes_something_else_is_left_alone() -> None:
     ],
 )
 def test_what_activations_learn_and_what_dropout_draws_stays(tiny, listed, family, config, changed) -> None:
-    plain, other = (tiny(family, attention="sdpa", **config).train() for _ in range(2))
+    plain, other = (tiny(family, dtype=torch.bfloat16, attention="sdpa", **config).train() for _ in range(2))
     for model in (plain, other):
         attention.install(model, "packed")
     assert lean.apply(other) == changed
@@ -120,7 +120,7 @@ def test_what_activations_learn_and_what_dropout_draws_stays(tiny, listed, famil
         torch.manual_seed(5)
         found.append(gradients(model, listed))
     assert torch.equal(found[0]["loss"], found[1]["loss"])
-    assert apart(*found) <= 2e-6
+    assert apart(*found) <= 2e-3
 
 
 def test_nothing_of_what_lies_between_is_kept(tiny, listed) -> None:
