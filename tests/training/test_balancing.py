@@ -80,6 +80,27 @@ def test_a_batch_has_the_loss_and_the_gradients_of_transformers(family: str, lay
     assert apart(gradients(model), gradients(reference)) < 1e-5
 
 
+@pytest.mark.parametrize("is_bound", [False, True])
+@pytest.mark.parametrize("family", EXPERTS)
+def test_a_shared_prefix_counts_with_each_example(family: str, is_bound: bool) -> None:
+    found = []
+    data = examples()
+    once = data.pieces[2][:6]
+    pieces = tuple(np.concatenate([once, piece]) for piece in data.pieces)
+    alike = ListedExamples(pieces, tuple(np.arange(len(piece)) >= 9 for piece in pieces))
+    for prefix in (0, 6):
+        model = tiny(family)
+        attention.install(model, "packed")
+        bound = tensors.Bound(tokens=192, examples=8, longest=46, prefix=prefix) if is_bound else None
+        micro = MicroBatch(((0, 1, 3),), 0.01, prefix)
+        batch = tensors.collate(micro, alike, layout="packed", pad_id=1, device="cpu", bound=bound)
+        value = loss.loss(model, batch)
+        value.backward()
+        found.append((value.item(), gradients(model)))
+    assert found[1][0] == pytest.approx(found[0][0], rel=1e-6)
+    assert apart(found[1][1], found[0][1]) < 1e-5
+
+
 @pytest.mark.parametrize("exact", [False, True])
 def test_a_step_has_the_mean_of_its_micro_batches(exact: bool) -> None:
     reference, model = tiny("mixtral"), tiny("mixtral")

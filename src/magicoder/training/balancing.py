@@ -2,7 +2,8 @@
 
 transformers adds it where a model's configuration says `output_router_logits: true`, micro-batch by micro-batch, and so
 do we. It is not a sum over tokens, so that a step's is a mean of its micro-batches', each by its share of the trained
-tokens (in `paper-exact` equal shares, as everything there). Padding does not count. Held-out losses are without it.
+tokens (in `paper-exact` equal shares, as everything there). Padding does not count, and a prefix that examples share
+counts with each of them. Held-out losses are without it.
 """
 
 import sys
@@ -40,7 +41,7 @@ class Balance:
                 "base.model: its config.json asks for the balancing loss of experts (output_router_logits), and its "
                 "routers said nothing. Set it to false there."
             )
-        found = self.function(tuple(routers), self.experts, self.chosen, _real(batch))
+        found = self.function(tuple(routers), self.experts, self.chosen, _counts(batch))
         return found * (self.coefficient * batch.weight * batch.trained)
 
 
@@ -63,8 +64,13 @@ def of(model: Any) -> Balance | None:
     return Balance(function, int(experts), int(chosen), float(coefficient))
 
 
-def _real(batch: Batch) -> Any:
-    """Which places of a batch hold a token and not padding, [B, T]."""
+def _counts(batch: Batch) -> Any:
+    """How often each place of a batch counts, [B, T]: padding never, a shared prefix once for every example."""
     if batch.boundaries is None:
-        return batch.positions >= 0
-    return torch.arange(batch.ids.shape[1], device=batch.ids.device).unsqueeze(0) < batch.tokens
+        return (batch.positions >= 0).float()
+    places = torch.arange(batch.ids.shape[1], device=batch.ids.device).unsqueeze(0)
+    counts = (places < batch.tokens).float()
+    if batch.keys is None:
+        return counts
+    starts = batch.boundaries[1:]  # of examples, behind the prefix; those of padding lie behind all tokens
+    return torch.where(places < batch.keys.copies.shape[1], (starts < batch.tokens).sum(), counts)
