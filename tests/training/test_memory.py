@@ -9,7 +9,17 @@ import pytest
 torch: Any = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
-from magicoder.training import attention, lean, loss, memory, models, optimizers, parallel  # noqa: E402
+from magicoder.training import (  # noqa: E402
+    attention,
+    estimate,
+    lean,
+    loss,
+    memory,
+    models,
+    optimizers,
+    parallel,
+)
+from magicoder.training.hardware import GPU  # noqa: E402
 from magicoder.training.settings import (  # noqa: E402
     Adapter,
     Base,
@@ -162,3 +172,18 @@ def test_a_model_that_reads_values_is_reckoned(base: Path, monkeypatch: pytest.M
 def test_families(tmp_path: Path, family: str) -> None:
     found = peak(written(tmp_path, make_tiny(family, **SHAPE)))
     assert found.activations > TOKENS * LAYERS * 8 * WIDTH
+
+
+def test_a_spread_model_keeps_gradients_whole_and_auto_spreads_what_is_too_large(base: Path) -> None:
+    found = peak(base)
+    whole, part = estimate._parts(found, 1), estimate._parts(found, 4)
+    assert part["weights"] == whole["weights"] / 4
+    assert part["gradients"] == whole["gradients"]
+    assert part["whole layers"] > 0
+    assert whole["all"] == pytest.approx(sum(size for name, size in whole.items() if name != "all"))
+    states = (found.weights + found.master + found.gradients + found.optimizer) / 2**30
+    training = Training(name="x", base=Base(model=str(base)), stages=(Stage(name="x", data=("x",)),))
+    roomy, narrow = GPU(1, states / parallel.WHOLE * 1.01), GPU(1, states / parallel.WHOLE * 0.99)
+    assert not estimate._is_spread(training, found, roomy, 4)
+    assert estimate._is_spread(training, found, narrow, 4)
+    assert not estimate._is_spread(training, found, narrow, 1)

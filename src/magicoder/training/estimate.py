@@ -4,7 +4,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from magicoder.training import batches, hardware, memory, models
+from magicoder.training import batches, hardware, memory, models, parallel
 from magicoder.training.hardware import GIB, GPU, GPUS
 from magicoder.training.run import Prepared
 from magicoder.training.settings import Training
@@ -33,7 +33,7 @@ def estimate(
     name, kind = hardware.named(gpu)
     size = models.count(models.skeleton(training.base, training.precision))
     stages = [_stage(training, one, size, kind, count) for one in prepared]
-    parts, simulated = _memory(training, prepared, count)
+    parts, simulated = _memory(training, prepared, kind, count)
     hours = [stage["hours"] for stage in stages]
     total = None if None in hours else sum(hours) * count
     notes = [] if simulated else [_RECKONED]
@@ -100,7 +100,7 @@ def _prefix(training: Training, one: Prepared) -> int:
 
 
 def _memory(
-    training: Training, prepared: list[Prepared], gpus: int, *, tokens: int = 0
+    training: Training, prepared: list[Prepared], kind: GPU | None, gpus: int, *, tokens: int = 0
 ) -> tuple[dict[str, float], bool]:
     """Return GiB by part, and whether activations are simulated.
 
@@ -118,16 +118,22 @@ def _memory(
         share=targets / lengths,
         prefix=max(_prefix(training, one) for one in prepared),
     )
-    return _parts(training, peak, gpus), peak.simulated
+    return _parts(peak, gpus if _is_spread(training, peak, kind, gpus) else 1), peak.simulated
 
 
-def _parts(training: Training, peak: memory.Peak, gpus: int) -> dict[str, float]:
-    """Return GiB by part of one process.
+def _is_spread(training: Training, peak: memory.Peak, kind: GPU | None, gpus: int) -> bool:
+    """Return whether fsdp2 will be taken: `auto` does where a whole model leaves too little to activations."""
+    strategy = training.machine.strategy
+    states = peak.weights + peak.master + peak.gradients + peak.optimizer
+    too_large = kind is not None and states > parallel.WHOLE * kind.memory_gib * GIB
+    return gpus > 1 and (strategy == "fsdp2" or (strategy == "auto" and too_large))
+
+
+def _parts(peak: memory.Peak, share: int) -> dict[str, float]:
+    """Return GiB by part of one of `share` processes that the model is spread over; 1: it holds the whole.
 
     fsdp2 spreads weights and what is kept beside them; gradients are whole until the last micro-batch of a step.
     """
-    spread = training.machine.strategy == "fsdp2" and gpus > 1
-    share = gpus if spread else 1
     found = {
         "weights": peak.weights / share,
         "master": peak.master / share,
@@ -135,7 +141,7 @@ def _parts(training: Training, peak: memory.Peak, gpus: int) -> dict[str, float]
         "optimizer": peak.optimizer / share,
         "activations": peak.activations,
         "one update": max(0.0, peak.update / share - peak.activations),  # there are no activations by then
-        "whole layers": peak.gathered if spread else 0.0,
+        "whole layers": peak.gathered if share > 1 else 0.0,
         "overhead": OVERHEAD_GIB * GIB,
     }
     parts = {name: value / GIB for name, value in found.items() if value}
@@ -175,7 +181,7 @@ def _fit(  # noqa: PLR0917 - private
     if room <= 0:
         other = "adapter: {rank: 64}" if training.adapter is None else "adapter.quantized: true"
         hint = f"weights and optimizer alone need more: set machine.strategy: fsdp2 on several GPUs, or {other}"
-    elif fitting := _fitting(training, prepared, gpus, room, parts["activations"]):
+    elif fitting := _fitting(training, prepared, kind, gpus, room, parts["activations"]):
         hint = f"batches.micro_batch_tokens: {fitting} would"
     elif not training.machine.checkpointing:
         hint = "machine.checkpointing: true would"
@@ -184,7 +190,9 @@ def _fit(  # noqa: PLR0917 - private
     return f"Does not fit into {size}; {hint}"
 
 
-def _fitting(training: Training, prepared: list[Prepared], gpus: int, room: float, activations: float) -> int:
+def _fitting(  # noqa: PLR0917 - private
+    training: Training, prepared: list[Prepared], kind: GPU, gpus: int, room: float, activations: float
+) -> int:
     """Return how many tokens of a micro-batch fit into `room` GiB; 0: not even the longest example does.
 
     Activations are a straight line over tokens, of which there are `activations` and those of half as many tokens.
@@ -192,7 +200,7 @@ def _fitting(training: Training, prepared: list[Prepared], gpus: int, room: floa
     if training.layout == "rows":  # its micro-batches are so many rows
         return 0
     tokens = training.batches.micro_batch_tokens
-    half = _memory(training, prepared, gpus, tokens=tokens // 2)[0]["activations"]
+    half = _memory(training, prepared, kind, gpus, tokens=tokens // 2)[0]["activations"]
     a_token = 2 * (activations - half) / tokens
     fitting = int(tokens - (activations - room) / a_token) // 256 * 256
     return fitting if fitting >= max(stage.max_length for stage in training.stages) else 0

@@ -22,6 +22,8 @@ from magicoder.training.settings import Machine
 BUCKET_BYTES: Final = 128 << 20
 """Gradients are summed in pieces of about this size: large enough for the wires, small beside the model."""
 
+WHOLE: Final = 0.6
+"""Share of a GPU that a whole model may take, with its gradients and optimizer; the rest is for activations."""
 _GLOO: Final = re.compile(r"gloo/|Connection (reset|closed|refused)|Broken pipe")
 """What gloo's errors say, which have no type of their own, when another process is gone."""
 _PATIENCE: Final = timedelta(hours=1)
@@ -178,7 +180,7 @@ def fits_whole(shape: Any, world: World, kept: float) -> bool:
     states = sum(p.numel() * p.element_size() for p in shape.parameters())
     states += sum(p.numel() * (p.element_size() + kept) for p in trained_weights)
     total: int = torch.cuda.get_device_properties(world.device).total_memory
-    return bool(states <= 0.6 * total)
+    return bool(states <= WHOLE * total)
 
 
 def spread(model: Any, strategy: str, world: World) -> Any:
