@@ -124,6 +124,28 @@ def test_a_request_to_stop_while_they_start_ends_those_that_did(
     assert [process.returncode for process in started] == [-signal.SIGKILL]
 
 
+def test_a_request_to_stop_that_one_cannot_hear_yet_ends_all_at_once(tmp_path: Path, program) -> None:
+    """The others would wait for it."""
+    program(
+        """
+        signal.signal(signal.SIGTERM, signal.SIG_IGN if rank == "1" else signal.SIG_DFL)
+        open(os.environ["READY"] + rank, "w").close()
+        time.sleep(100)
+        """
+    )
+
+    def ask() -> None:
+        while not all((tmp_path / f"ready{rank}").exists() for rank in range(2)):
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=ask, daemon=True).start()
+    began = time.monotonic()
+    with pytest.raises(Interrupted):
+        launch.together(["train"], 2, tmp_path / "logs", {"READY": str(tmp_path / "ready")})
+    assert time.monotonic() - began < launch._GRACE_S / 2
+
+
 def test_an_error_of_one_of_several_is_said_and_ends_it_at_once() -> None:
     """Also where threads would keep the interpreter: those of a process group do."""
     text = """

@@ -106,7 +106,7 @@ def _run(starts: "Sequence[Callable[[], subprocess.Popen[bytes]]]", logs: Path) 
     try:
         while len(started) < len(starts) and not asked:  # before all are there nobody begins
             started.append(starts[len(started)]())
-        failed = _wait(started) if len(started) == len(starts) else None
+        failed = _wait(started, asked) if len(started) == len(starts) else None
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -135,15 +135,18 @@ def _start(arguments: Sequence[str], rank: int, common: Mapping[str, str], logs:
         )
 
 
-def _wait(started: "Sequence[subprocess.Popen[bytes]]") -> tuple[int, int] | None:
+def _wait(started: "Sequence[subprocess.Popen[bytes]]", asked: Sequence[int]) -> tuple[int, int] | None:
     """Return rank and exit code of the process that failed, or None; gives the others a while to end by themselves.
 
-    Of several it is the first, but for those that failed only because another one was gone (`LOST`).
+    Of several it is the first, but for those that failed only because another one was gone (`LOST`). One that a signal
+    in `asked` ended was not yet able to hear it, so that none of them had begun: nobody is waited for.
     """
     failed: dict[int, int] = {}
     until = float("inf")
     while True:
         codes = [process.poll() for process in started]
+        if any(-number in codes for number in asked):
+            return None
         for rank, code in enumerate(codes):
             if code not in (None, 0, Interrupted.exit_code):
                 failed.setdefault(rank, int(code or 0))
