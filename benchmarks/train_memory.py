@@ -72,6 +72,7 @@ SHAPES: Final[dict[str, dict[str, Any]]] = {
 }
 WAYS: Final[dict[str, dict[str, Any]]] = {
     "full, Adafactor, exact master": {},
+    "the same, layers compiled": {"machine": Machine(compile=True)},
     "the same, layers recomputed": {"machine": Machine(checkpointing=True)},
     "full, AdamW, exact master": {"optimization": Optimization(optimizer="adamw")},
     "LoRA of rank 64": {"adapter": Adapter(rank=64)},

@@ -106,6 +106,14 @@ def test_more_tokens_need_more_and_recomputed_layers_less(base: Path) -> None:
     assert peak(base, machine=Machine(checkpointing=True)).activations < 0.7 * sizes[2]
 
 
+def test_compiled_layers_keep_less_than_they_would_as_they_are_written(
+    base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled = peak(base, machine=Machine(compile=True)).activations
+    monkeypatch.setattr(lean, "helps", lambda _: False)
+    assert compiled < 0.95 * peak(base).activations
+
+
 def test_a_shared_beginning_makes_keys_longer(base: Path) -> None:
     """By so many keys and values of bfloat16 a layer."""
     training = Training(name="x", base=Base(model=str(base)), stages=(Stage(name="x", data=("x",)),))

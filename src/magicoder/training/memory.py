@@ -5,6 +5,7 @@ It takes seconds for a model of any size. What it cannot see: how the allocator'
 matrix products, the driver's context.
 """
 
+import warnings
 import weakref
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from magicoder.training.settings import Precision, Training
 from magicoder.training.shared_prefix import Keys
 from magicoder.training.tensors import Batch
 
+_COMPILED: Final = "aot_eager_decomp_partition"
+"""Layers are cut into forward and backward as for a compiler, by torch; nothing is compiled."""
 PIECE: Final = 512
 """Bytes in which a GPU's memory is given out."""
 FOUR_BITS: Final = 0.5 + 1 / 64 + 4 / (64 * 256)
@@ -52,7 +55,7 @@ class Peak:
 
 
 def simulate(training: Training, *, tokens: int, examples: int, longest: int, share: float, prefix: int = 0) -> Peak:
-    """Return what a step of `training` takes, layers not compiled.
+    """Return what a step of `training` takes.
 
     tokens    of a micro-batch, padding included
     examples  of a micro-batch
@@ -83,7 +86,7 @@ def simulate(training: Training, *, tokens: int, examples: int, longest: int, sh
     held.add([batch.ids, batch.boundaries, batch.where])
     before, simulated = held.now, True
     try:
-        with held:
+        with warnings.catch_warnings(action="ignore"), held:  # of torch about torch, while it compiles
             _work(model, batch, exact=training.is_exact)
             gradients = held.now - before
             activations = held.above(lambda: _work(model, batch, exact=training.is_exact))
@@ -135,7 +138,10 @@ def _model(training: Training) -> Any:
     whole.set_attn_implementation(attention.PACKED)
     head = whole.get_output_embeddings()
     loss.wrap_forward(whole, loss.Head(fused=type(head) is torch.nn.Linear and head.bias is None))
-    if lean.helps(training):
+    if training.machine.compile:
+        torch._dynamo.reset()  # another size before this one would count as a reason not to compile
+        models.compile_layers(model, "packed", backend=_COMPILED)
+    elif lean.helps(training):
         lean.apply(whole)
     return model
 
@@ -199,6 +205,11 @@ class _Held(TorchDispatchMode):
     def _gone(self, key: int, size: int) -> None:
         self._seen.discard(key)
         self.now -= size
+
+    @classmethod
+    def is_infra_mode(cls) -> bool:
+        """Let layers be compiled while this counts."""
+        return True
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         found = func(*args, **(kwargs or {}))
