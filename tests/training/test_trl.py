@@ -1,5 +1,6 @@
 """Beside TRL's SFTTrainer: as an oracle of our losses and updates, and as the backend of a run."""
 
+import errno
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -269,16 +270,56 @@ def test_killed_it_goes_on_to_the_same_bits(tmp_path: Path, model: Path, data: P
     same_bits(whole, out)
 
 
+def without_its_end(place: Path) -> None:
+    (place / "trainer_state.json").unlink()  # which is written last
+
+
+def with_weights_cut_off(place: Path) -> None:
+    file = place / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-64])
+
+
+def with_an_optimizer_cut_off(place: Path) -> None:
+    file = place / "optimizer.pt"
+    file.write_bytes(file.read_bytes()[:-64])
+
+
+@pytest.mark.parametrize("damage", [without_its_end, with_weights_cut_off, with_an_optimizer_cut_off])
 def test_stopped_and_with_half_a_checkpoint_it_goes_on_to_the_same_bits(
-    tmp_path: Path, model: Path, data: Path, whole: Path, capsys: Any
+    tmp_path: Path, model: Path, data: Path, whole: Path, capsys: Any, damage: Callable[[Path], None]
 ) -> None:
     command, out = recipe(tmp_path, model, data), tmp_path / "run"
     ended_by_stop(command, out, 3)
-    (out / "stages" / "one" / "checkpoints" / "checkpoint-3" / "trainer_state.json").unlink()  # which is written last
+    places = out / "stages" / "one" / "checkpoints"
+    damage(places / "checkpoint-3")
     assert runs.run(command, "--out", out) == 0
     said = capsys.readouterr().err
     assert "checkpoint-3 was not written to its end" in said
     assert "goes on after step 2 of 5" in said
+    same_bits(whole, out)
+
+
+def test_what_cannot_be_read_or_is_none_of_ours_is_no_half_checkpoint(
+    tmp_path: Path, model: Path, data: Path, whole: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command, out = recipe(tmp_path, model, data), tmp_path / "run"
+    ended_by_stop(command, out, 3)
+    places = out / "stages" / "one" / "checkpoints"
+    (places / "checkpoint-2-copy").mkdir()
+    read = Path.read_bytes
+
+    def refused(path: Path) -> bytes:
+        if path.name == "trainer_state.json":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return read(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", refused)
+        assert runs.run(command, "--out", out) != 0
+    assert "Permission denied" in capsys.readouterr().err
+    assert (places / "checkpoint-3").exists()
+    assert runs.run(command, "--out", out) == 0
+    (places / "checkpoint-2-copy").rmdir()
     same_bits(whole, out)
 
 

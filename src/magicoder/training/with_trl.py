@@ -10,6 +10,7 @@ import math
 import os
 import shutil
 import time
+import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -22,6 +23,7 @@ import pyarrow as pa
 import torch
 import transformers
 import trl
+from safetensors import SafetensorError, safe_open
 from transformers.trainer_callback import PrinterCallback
 
 from magicoder.errors import RecipeError, StoreError
@@ -62,13 +64,11 @@ class LoopOfTRL(loop.Loop):
         Newer ones are removed, so that they do not count among those that are kept.
         """
         for place in reversed(self._places()):
-            try:
-                done = json.loads((place / _STATE).read_bytes())["global_step"]
-            except (OSError, ValueError, KeyError):
-                self.course.tell(f"{place} was not written to its end, and is removed")
+            if _is_whole(place):
+                return place, _step(place), self._facts(_step(place))
+            self.course.tell(f"{place} was not written to its end, and is removed")
+            with explained(place):
                 shutil.rmtree(place)
-                continue
-            return place, done, self._facts(done)
         return None, 0, {"held_out_before": {}, "loss": None}
 
     def _facts(self, done: int) -> dict[str, Any]:
@@ -167,7 +167,10 @@ class LoopOfTRL(loop.Loop):
         return count
 
     def _places(self) -> list[Path]:
-        return sorted(self._place.glob("checkpoint-*"), key=_step)
+        found = (
+            place for place in self._place.glob("checkpoint-*") if place.name.removeprefix("checkpoint-").isdigit()
+        )
+        return sorted(found, key=_step)
 
     def _remove_old(self) -> None:
         for place in self._places()[: -self.training.checkpoints.keep] if self.world.is_main else ():
@@ -256,6 +259,17 @@ def _table(encoded: Encoded) -> Any:
     columns = {"input_ids": tokens, "labels": np.where(learned, tokens, NO_TARGET)}
     lists = {name: pa.LargeListArray.from_arrays(offsets, pa.array(values)) for name, values in columns.items()}
     return datasets.Dataset(datasets.table.InMemoryTable(pa.table(lists)))
+
+
+def _is_whole(place: Path) -> bool:
+    """Whether a checkpoint was written to its end, and none of its files is cut off."""
+    try:
+        json.loads((place / _STATE).read_bytes())
+        for file in place.glob("*.safetensors"):
+            safe_open(file, "pt")  # refuses one that is not as long as its head says
+    except (FileNotFoundError, ValueError, SafetensorError):
+        return False
+    return all(zipfile.is_zipfile(file) for file in place.iterdir() if file.suffix in {".pt", ".pth"})
 
 
 def _step(place: Path) -> int:
