@@ -22,7 +22,11 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "qwen2": {"tie_word_embeddings": True},
     "gemma3_text": {"head_dim": 8, "sliding_window": 8, "sliding_window_pattern": 3},
     "mixtral": {"num_local_experts": 4},
+    "bloom": {},
+    "mamba": {},
 }
+PADDED = ("bloom", "mamba")
+"""Their examples are not packed; the second names layers inside of layers, too."""
 STAGE = Stage(name="one", data=("nowhere",))
 
 
@@ -115,7 +119,7 @@ def test_only_the_first_process_ever_holds_the_model(both: Any, name: str) -> No
     whole = sum(p.numel() for p in first["weights"].values())
     assert first["size"] == second["size"]
     assert first["installed"] == second["installed"]
-    assert first["installed"].layout == "packed"
+    assert first["installed"].layout == ("sorted" if name in PADDED else "packed")
     assert second["kept"] < 0.6 * whole
     assert second["most"] < 0.75 * whole  # its part, and one layer (of six) or the embeddings as they come
 

@@ -175,6 +175,20 @@ def test_tied_weights_are_saved_once(tmp_path, tiny, tokenizer) -> None:
     assert again.lm_head.weight is again.model.embed_tokens.weight
 
 
+@pytest.mark.parametrize("family", ["bloom", "mamba"])
+def test_a_model_whose_attention_is_its_own_is_drawn_counted_and_saved(tmp_path, tiny, tokenizer, family) -> None:
+    config = tiny(family).config
+    config.name_or_path = ""
+    config.save_pretrained(tmp_path / "base")
+    base, precision = Base(model=str(tmp_path / "base"), random_weights=True), Precision(weights="float32")
+    model = models.load(base, precision, device="cpu")
+    attention.install(model, "auto")
+    assert models.count(models.skeleton(base, precision)) == models.count(model)
+    models.save(model, tokenizer, tmp_path / "model")
+    again = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "model")
+    assert all(torch.equal(left.bfloat16(), right) for left, right in zip(model.parameters(), again.parameters()))
+
+
 def test_given_weights_are_saved_instead_of_the_models_own(tmp_path, tiny, tokenizer) -> None:
     model = tiny("llama", dtype=torch.bfloat16)
     exact = {name: p.detach().float() + 2**-6 for name, p in model.named_parameters()}

@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 
 from magicoder.errors import RecipeError
 from magicoder.training import adapters, eight_bits, loss
+from magicoder.training.parallel import layers
 from magicoder.training.saving import quiet, save
 from magicoder.training.settings import Adapter, Base, Machine, Precision
 
@@ -210,13 +211,6 @@ def compile_layers(model: Any, layout: str, **options: Any) -> None:
         layer.compile(dynamic=layout != "packed", **options)
 
 
-def layers(model: Any) -> list[Any]:
-    """Return the repeated layers of the model, in order; those that transformers never splits over devices."""
-    whole = loss.core(model)
-    names = set(getattr(whole, "_no_split_modules", None) or ())
-    return [module for module in whole.modules() if type(module).__name__ in names]
-
-
 def _recompute(model: Any) -> None:
     enable = getattr(model, "activation_checkpointing_enable", None)  # transformers 5.2x; the older name is deprecated
     (enable or model.gradient_checkpointing_enable)({"use_reentrant": False})
@@ -255,9 +249,7 @@ def _dtype(precision: Precision) -> Any:
 def _empty(config: Any, base: Base, precision: Precision) -> Any:
     from transformers import AutoModelForCausalLM
 
-    return AutoModelForCausalLM.from_config(
-        config, dtype=_dtype(precision), trust_remote_code=base.trust_remote_code, attn_implementation="sdpa"
-    )
+    return AutoModelForCausalLM.from_config(config, dtype=_dtype(precision), trust_remote_code=base.trust_remote_code)
 
 
 def _random(config: Any, base: Base, precision: Precision, device: Any) -> Any:

@@ -202,9 +202,12 @@ def spread(model: Any, strategy: str, world: World) -> Any:
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import FSDPModule, fully_shard
 
-    layers, weights = _layers(model), _Weights(model, world)
+    parts = layers(model)
+    if not parts:
+        raise RecipeError(f"machine.strategy: fsdp2 cannot tell the layers of {type(model).__name__}; use ddp")
+    weights = _Weights(model, world)
     mesh = init_device_mesh(world.device.type, (world.size,))
-    for layer in layers:
+    for layer in parts:
         weights.bring(layer)
         fully_shard(layer, mesh=mesh)
     weights.bring(model)
@@ -392,13 +395,19 @@ def _unpack(work: Any, flat: torch.Tensor, bucket: list[torch.Tensor]) -> None:
         gradient.copy_(summed.view_as(gradient))
 
 
-def _layers(model: Any) -> list[Any]:
-    """Return the layers that are gathered one at a time: those that transformers never splits."""
+def layers(model: Any) -> list[Any]:
+    """Return the repeated layers of `model` (peft or not), in order: what transformers never splits over devices.
+
+    Of what it names inside of such a layer, too (Mamba), the outer one.
+    """
     names = {name for module in model.modules() for name in (getattr(module, "_no_split_modules", None) or ())}
-    layers = [module for module in model.modules() if type(module).__name__ in names]
-    if not layers:
-        raise RecipeError(f"machine.strategy: fsdp2 cannot tell the layers of {type(model).__name__}; use ddp")
-    return layers
+    found: list[Any] = []
+    inside: set[Any] = set()
+    for module in model.modules():
+        if type(module).__name__ in names and module not in inside:
+            found.append(module)
+            inside.update(module.modules())
+    return found
 
 
 def _gather_up(model: Any) -> None:

@@ -121,7 +121,7 @@ def _same_without_weights(model: Any) -> Any:
     remote = bool(getattr(config, "auto_map", None))
     with torch.device("meta"):
         return AutoModelForCausalLM.from_config(
-            config, dtype=DTYPE, attn_implementation="sdpa", trust_remote_code=remote
+            config, dtype=DTYPE, attn_implementation="eager", trust_remote_code=remote
         )
 
 
