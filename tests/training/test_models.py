@@ -186,7 +186,8 @@ def test_a_model_whose_attention_is_its_own_is_drawn_counted_and_saved(tmp_path,
     assert models.count(models.skeleton(base, precision)) == models.count(model)
     models.save(model, tokenizer, tmp_path / "model")
     again = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "model")
-    assert all(torch.equal(left.bfloat16(), right) for left, right in zip(model.parameters(), again.parameters()))
+    pairs = zip(model.parameters(), again.parameters(), strict=True)
+    assert all(torch.equal(left.bfloat16(), right) for left, right in pairs)
 
 
 def test_given_weights_are_saved_instead_of_the_models_own(tmp_path, tiny, tokenizer) -> None:
