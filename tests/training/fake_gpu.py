@@ -67,6 +67,7 @@ def fake_gpu(capability: tuple[int, int] = (9, 0)) -> Iterator[Gpu]:
         stack.enter_context(mock.patch.dict(fake_tensor._DISPATCH_META_HANDLERS, {DEVICE: _where}))
         stack.enter_context(_driver(capability))
         stack.enter_context(mock.patch.dict(os.environ))
+        stack.callback(torch.use_deterministic_algorithms, mode=False)
         yield stack.enter_context(gpu)
 
 

@@ -130,10 +130,9 @@ def learned(model: Any, world: parallel.World) -> dict[str, Any]:
     """The gradients of the step; process 1 has one micro-batch of it, and an empty one."""
     mine = STEP if world.size == 1 else [STEP[:2], [STEP[2], ()]][world.rank]
     how: dict[str, Any] = {"layout": "packed", "pad_id": 1, "device": "cpu"}
-    for place, chosen in enumerate(mine):
+    for chosen in mine:
         micro = MicroBatch((chosen,) if chosen else (), 1 / examples().targets)
         batch = tensors.collate(micro, examples(), **how) or tensors.idle(**how)
-        world.last_micro_batch(model, place + 1 == len(mine))
         loss.loss(model, batch).backward()
     world.sum_gradients(model.parameters())
     return {name: parallel.whole(p.grad).clone() for name, p in model.named_parameters() if p.grad is not None}

@@ -34,6 +34,9 @@ FAMILIES = ("llama", "llama-shared", "qwen2", "qwen3", "starcoder2")
 KERNEL = "torch_attn._varlen_attn.default"
 KERNEL_BACK = "torch_attn._varlen_attn_backward.default"
 WAITS = "aten._local_scalar_dense.default"
+NO_ORDER = ("bincount", "cumsum", "histc", "kthvalue", "median", "nll_loss2d_forward", "put_", "scatter_reduce")
+"""Operators that raise where a fixed order of sums is asked for (torch.use_deterministic_algorithms), as far as
+language models could use them."""
 LAYERS = 2
 
 
@@ -299,6 +302,8 @@ def test_a_step_of_the_loop_waits_once_for_its_loss(gpu: Gpu, model: Path, tmp_p
     with believed(), parallel.start(training.machine) as world:
         assert world.device == GPU
         assert os.environ["PYTORCH_ALLOC_CONF"] == "expandable_segments:True"
+        assert torch.are_deterministic_algorithms_enabled()
+        assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
         made = loop.Loop(course, world, mock.Mock(), lambda: False)
     gpu.counts.clear()
     figures = made._step(made.plan[0])
@@ -306,6 +311,13 @@ def test_a_step_of_the_loop_waits_once_for_its_loss(gpu: Gpu, model: Path, tmp_p
     assert figures["mfu"] > 0
     assert figures["peak_memory_gib"] == 0
     assert gpu.counts[WAITS] == (2 if training.optimization.max_grad_norm else 1)
+    assert {name.split(".")[1] for name in gpu.counts} & set(NO_ORDER) == set()
+
+
+def test_an_order_of_sums_is_only_asked_for_where_it_is_wanted(gpu: Gpu) -> None:
+    with parallel.start(Machine(deterministic=False)) as world:
+        assert world.device == GPU
+        assert not torch.are_deterministic_algorithms_enabled()
 
 
 def test_the_loss_on_held_out_examples(gpu: Gpu, bases: Any, listed: Any) -> None:

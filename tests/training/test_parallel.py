@@ -137,9 +137,11 @@ def test_a_spread_model_learns_what_a_whole_one_does(trained: Any, optimizer: st
     assert {n: (t.dtype, t.shape) for n, t in spread["kept"].items()} == {
         n: (t.dtype, t.shape) for n, t in whole["kept"].items()
     }
-    tolerance = 1e-2 if master else 1e-6  # gradients of bfloat16 weights differ in their last digits
     for name, wanted in whole["exact"].items():
-        torch.testing.assert_close(spread["exact"][name], wanted, rtol=tolerance, atol=tolerance / 10)
+        if master:  # gradients of bfloat16 weights differ in their last digits, and so does the sign of one near 0
+            assert (spread["exact"][name] - wanted).norm() <= 1e-2 * wanted.norm()
+        else:
+            torch.testing.assert_close(spread["exact"][name], wanted, rtol=1e-6, atol=1e-7)
     assert spread["norms"] == pytest.approx(whole["norms"], rel=1e-2 if master else 1e-6)
 
 

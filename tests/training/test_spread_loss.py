@@ -34,14 +34,13 @@ def model_of(kind: str) -> Any:
     return model if ADAPTERS[kind] is None else adapters.attach(model, ADAPTERS[kind])
 
 
-def learn(model: Any, work: list[tuple[int, ...]], world: parallel.World) -> None:
+def learn(model: Any, work: list[tuple[int, ...]]) -> None:
     data = examples()
     how: dict[str, Any] = {"layout": "packed", "pad_id": 1, "device": "cpu"}
-    for place, pack in enumerate(work):
+    for pack in work:
         batch = tensors.collate(MicroBatch((pack,) if pack else (), 1 / data.targets), data, **how)
         if batch is None:
             batch = tensors.idle(**how)
-        world.last_micro_batch(model, place + 1 == len(work))
         loss.loss(model, batch).backward()
 
 
@@ -54,7 +53,7 @@ def one(world: parallel.World, strategy: str, kind: str, folder: Path) -> Any:
     attention.install(model, "packed")
     model = parallel.spread(model, strategy, world)
     total, count = loss.held_out(model, [batch_of_all(world.rank)])
-    learn(model, WORK[world.rank], world)
+    learn(model, WORK[world.rank])
     world.sum_gradients(model.parameters())
     found = {name: parallel.whole(p.grad).clone() for name, p in model.named_parameters() if p.grad is not None}
     saving.save(model, make_tokenizer(), folder / f"{strategy}-{kind}", world=world, adapter=ADAPTERS[kind])
@@ -80,7 +79,7 @@ def test_a_spread_model_learns_and_is_saved_as_a_whole_one(tmp_path, spread, str
     alone = model_of(kind)
     attention.install(alone, "packed")
     sums = [loss.held_out(alone, [batch_of_all(rank)]) for rank in range(2)]
-    learn(alone, WORK[0] + WORK[1], parallel.World())
+    learn(alone, WORK[0] + WORK[1])
     expected = {name: p.grad for name, p in alone.named_parameters() if p.grad is not None}
     saving.save(alone, make_tokenizer(), tmp_path, adapter=ADAPTERS[kind])
     for answer, (wanted_total, wanted_count) in zip(answers, sums, strict=True):

@@ -5,6 +5,7 @@ import os
 import shutil
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import orjson
@@ -287,6 +288,21 @@ def test_weights_that_are_no_numbers_push_no_good_checkpoint_out(
     assert "a weight of step 2 is no number" in capsys.readouterr().err
     kept = list((tmp_path / "run" / "stages" / "one" / "checkpoints").glob("step-*"))
     assert [place.name for place in kept] == ["step-00000001"]
+
+
+@pytest.mark.parametrize(
+    ("error", "advice"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), "Set batches.micro_batch_tokens: 200"),
+        (RuntimeError("histc does not have a deterministic implementation"), "Set machine.deterministic: false"),
+    ],
+)
+def test_what_a_gpu_cannot_do_names_the_setting_that_helps(
+    tmp_path: Path, model: Path, data: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any, error: Exception, advice: str
+) -> None:
+    monkeypatch.setattr(optimizers.Optimizer, "step", mock.Mock(side_effect=error))
+    assert runs.run(runs.recipe(tmp_path, model, data), "--out", tmp_path / "run") == 1
+    assert advice in capsys.readouterr().err
 
 
 def test_gradients_that_are_no_numbers_are_never_applied(

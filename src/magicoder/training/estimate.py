@@ -130,14 +130,11 @@ def _is_spread(training: Training, peak: memory.Peak, kind: GPU | None, gpus: in
 
 
 def _parts(peak: memory.Peak, share: int) -> dict[str, float]:
-    """Return GiB by part of one of `share` processes that the model is spread over; 1: it holds the whole.
-
-    fsdp2 spreads weights and what is kept beside them; gradients are whole until the last micro-batch of a step.
-    """
+    """Return GiB by part of one of `share` processes that the model is spread over; 1: it holds the whole."""
     found = {
         "weights": peak.weights / share,
         "master": peak.master / share,
-        "gradients": peak.gradients,
+        "gradients": peak.gradients / share,
         "optimizer": peak.optimizer / share,
         "activations": peak.activations,
         "one update": max(0.0, peak.update / share - peak.activations),  # there are no activations by then

@@ -198,11 +198,10 @@ class Loop:
         hands = self._micro_batches(step)
         work = hands[self.world.rank]
         losses = []
-        for place, micro in enumerate(work):
+        for micro in work:
             batch = self._batch(self.course.learned, micro, bound=self.bound)
             if batch is None:
                 continue
-            self.world.last_micro_batch(self.model, place + 1 == len(work))
             value = loss.loss(self.model, batch, exact=self.training.is_exact)
             value.backward()
             losses.append(value.detach())
@@ -396,10 +395,17 @@ def _note(figures: dict[str, float]) -> str:
 
 @contextlib.contextmanager
 def _explained(course: Course) -> Iterator[None]:
-    """Turn a lack of memory into an error that says what to change."""
+    """Turn a lack of memory, or of an operator that adds in one order, into an error that says what to change."""
     try:
         yield
-    except torch.OutOfMemoryError as e:
+    except RuntimeError as e:
+        if "deterministic implementation" in str(e):
+            raise MagicoderError(
+                f"stage {course.stage.name}: {str(e).splitlines()[0]}. Set machine.deterministic: false; a run that is "
+                "gone on with then equals one never stopped up to rounding only"
+            ) from e
+        if not isinstance(e, torch.OutOfMemoryError):
+            raise
         tokens = max(course.stage.max_length, course.training.batches.micro_batch_tokens // 2)
         smaller = f"batches.micro_batch_tokens: {tokens}, or "
         if course.training.layout == "rows":

@@ -213,10 +213,10 @@ def _fused(model: Any, head: Head, batch: Batch) -> tuple[Any, Any]:
     """The sum of the losses, and what the trunk said; positions without a target (the prompts) never reach the head."""
     found = model.base_model(**inputs(batch))
     hidden = found[0].flatten(0, 1)
-    if not batch.trained:
-        return hidden.float().sum() * 0.0, found  # a loss all the same: gradients of zero
-    chosen = hidden.index_select(0, batch.where)
     weight = model.get_output_embeddings().weight
+    if not batch.trained:  # a loss all the same: gradients of zero, the head's too, which spread weights want from all
+        return (hidden.sum(dtype=torch.float32) + weight.sum(dtype=torch.float32)) * 0.0, found
+    chosen = hidden.index_select(0, batch.where)
     return linear_cross_entropy(chosen, weight, batch.labels, scale=head.scale, softcap=head.softcap), found
 
 

@@ -54,16 +54,6 @@ class World:
         """Whether this is the process that writes and prints."""
         return self.rank == 0
 
-    def last_micro_batch(self, model: Any, last: bool) -> None:  # noqa: FBT001 - says which micro-batch comes
-        """Say whether the micro-batch to come is the last of a step: only then do spread gradients travel.
-
-        Every process has to run forward and backward for each micro-batch of a spread model, an empty one with weight
-        0: the layers are gathered from all of them. Nothing to do for other models.
-        """
-        if is_spread(model):
-            model.set_requires_gradient_sync(last)
-            model.set_is_last_backward(last)
-
     def sum_gradients(self, parameters: Iterable[torch.Tensor]) -> None:
         """Replace every gradient by its sum over the processes, in the gradient's own dtype; once a step.
 
@@ -141,6 +131,8 @@ def start(machine: Machine) -> Iterator[World]:
     """
     size, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
     device = _device(machine.device, int(os.environ.get("LOCAL_RANK", "0")))
+    if device.type == "cuda" and machine.deterministic:
+        repeatable()
     if size == 1:
         yield World(0, 1, device)
         return
@@ -187,9 +179,10 @@ def spread(model: Any, strategy: str, world: World) -> Any:
     """Make `model` one model for all processes, with the weights of process 0, and return it.
 
     `ddp`: every process holds all of it; call `World.sum_gradients` once a step.
-    `fsdp2`: every process holds its part of each layer (torch's fully_shard), and gradients are SUMMED on the
-    way back of the last micro-batch (`World.last_micro_batch`). Build the optimizer after this. Only process 0 has to
-    have weights, wherever they lie; those of the others may be on `meta`, and never hold more than a layer at once.
+    `fsdp2`: every process holds its part of each layer (torch's fully_shard), and gradients are SUMMED on the way back of
+    every micro-batch, so that no process ever holds them whole. Every process has to run forward and backward for each
+    micro-batch, an empty one with weight 0. Build the optimizer after this. Only process 0 has to have weights, wherever
+    they lie; those of the others may be on `meta`, and never hold more than a layer at once.
 
     Raises:
         RecipeError: `fsdp2` for a model whose layers cannot be told.
@@ -370,6 +363,16 @@ def _device(wanted: str, local_rank: int) -> torch.device:
     os.environ.setdefault("PYTORCH_ALLOC_CONF", "expandable_segments:True")
     torch.cuda.set_device(local_rank)
     return torch.device("cuda", local_rank)
+
+
+def repeatable() -> None:
+    """Let operators of a GPU add in one order, so that a run that goes on ends with the bits of one never stopped.
+
+    The backward pass of attention is the one that matters. Of operators that know no order torch raises a RuntimeError.
+    """
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # torch asks for it; the size is cuBLAS' own on H100
+    torch.use_deterministic_algorithms(mode=True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # what nobody wrote, nobody reads
 
 
 def _buckets(gradients: Sequence[torch.Tensor]) -> Iterator[list[torch.Tensor]]:

@@ -218,6 +218,7 @@ class Machine:
     strategy      `ddp`: every process holds the model; `fsdp2`: it is spread; `auto`: ddp where it fits
     checkpointing recomputes activations instead of keeping them (a third more work, far less memory)
     compile       compiles the layers (GPU)
+    deterministic the same bits each time on a GPU, too: nothing is added in an order that chance decides
     """
 
     device: str = "auto"
@@ -225,6 +226,7 @@ class Machine:
     strategy: str = "auto"
     checkpointing: bool = False
     compile: bool = False
+    deterministic: bool = True
 
     def __post_init__(self) -> None:
         _one_of(self.device, DEVICES, "device")
