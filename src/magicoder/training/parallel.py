@@ -179,10 +179,10 @@ def spread(model: Any, strategy: str, world: World) -> Any:
     """Make `model` one model for all processes, with the weights of process 0, and return it.
 
     `ddp`: every process holds all of it; call `World.sum_gradients` once a step.
-    `fsdp2`: every process holds its part of each layer (torch's fully_shard), and gradients are SUMMED on the way back of
-    every micro-batch, so that no process ever holds them whole. Every process has to run forward and backward for each
-    micro-batch, an empty one with weight 0. Build the optimizer after this. Only process 0 has to have weights, wherever
-    they lie; those of the others may be on `meta`, and never hold more than a layer at once.
+    `fsdp2`: every process holds its part of each layer (torch's fully_shard), and gradients are SUMMED on the way back
+    of every micro-batch, so that no process ever holds them whole. Every process has to run forward and backward for
+    each micro-batch, an empty one with weight 0. Build the optimizer after this. Only process 0 has to have weights,
+    wherever they lie; those of the others may be on `meta`, and never hold more than a layer at once.
 
     Raises:
         RecipeError: `fsdp2` for a model whose layers cannot be told.
