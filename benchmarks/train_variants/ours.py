@@ -14,7 +14,11 @@ def settings_of(bench: Bench, **given: Any) -> Any:
     return types.SimpleNamespace(
         base=settings.Base(model=str(bench.base), random_weights=True),
         precision=settings.Precision(fp8=given.get("fp8", False)),
-        machine=settings.Machine(device=bench.device.type, compile=given.get("compiled", False)),
+        machine=settings.Machine(
+            device=bench.device.type,
+            compile=given.get("compiled", False),
+            deterministic=not given.get("any_order", False),
+        ),
         adapter=settings.Adapter(rank=64) if given.get("lora") else None,
         optimization=settings.Optimization(),
         batches=settings.Batches(
@@ -80,6 +84,8 @@ def prepared(bench: Bench, **given: Any) -> Ours:
     from magicoder.training import attention, batches, lean, models, optimizers, parallel, tensors
 
     of = settings_of(bench, **given)
+    if bench.is_cuda and of.machine.deterministic:
+        parallel.repeatable()
     model = random_model(bench, of)
     installed = attention.install(model, of.batches.layout, longest=int(bench.sets["oss"].lengths.max()))
     if of.machine.compile and (bench.is_cuda or given["tokens"] == 8_192):

@@ -44,5 +44,6 @@ WAYS = {
     "loop": Way("the loop beside bare forward and backward, 8K", loop),
     "lora": Way("ours, LoRA of rank 64, packed, 16K, compiled", ours, {**_16K, "lora": True}),
     "fp8": Way("ours, packed, 16K, compiled, fp8", ours, {**_16K, "fp8": True}),
+    "any-order": Way("ours, packed, 16K, compiled, sums in any order", ours, {**_16K, "any_order": True}),
     "trl": Way("TRL's trainer, packed, 8K", trl),
 }
