@@ -69,10 +69,16 @@ class Course:
     tell: Callable[[str], None]
 
 
-def train(course: Course, world: parallel.World, progress: Progress, stop: Callable[[], bool]) -> dict[str, Any]:
+def train(
+    course: Course,
+    world: parallel.World,
+    progress: Progress,
+    stop: Callable[[], bool],
+    kind: "Callable[..., Loop] | None" = None,
+) -> dict[str, Any]:
     """Train the stage from its last checkpoint, or its beginning, to its end, and return its facts.
 
-    The model is written to `<folder>/model`.
+    The model is written to `<folder>/model`. `kind` takes the steps; None: ours.
 
     Raises:
         Interrupted: `stop()` became true; a checkpoint was written first.
@@ -80,15 +86,7 @@ def train(course: Course, world: parallel.World, progress: Progress, stop: Calla
         StoreError: the disk is full.
     """
     with _explained(course):
-        return _kind(course.training)(course, world, progress, stop).run()
-
-
-def _kind(training: Training) -> "type[Loop]":
-    if training.backend == "own":
-        return Loop
-    from magicoder.training.with_trl import LoopOfTRL
-
-    return LoopOfTRL
+        return (kind or Loop)(course, world, progress, stop).run()
 
 
 class Loop:

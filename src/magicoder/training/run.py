@@ -327,6 +327,17 @@ def _quiet() -> None:
     logging.disable_progress_bar()
 
 
+def _kind(training: Training) -> Any:
+    """Return who takes the steps of a stage."""
+    if training.backend == "trl":
+        from magicoder.training.with_trl import LoopOfTRL
+
+        return LoopOfTRL
+    from magicoder.training.loop import Loop
+
+    return Loop
+
+
 def _train(
     training: Training,
     one: Prepared,
@@ -353,7 +364,7 @@ def _train(
         key=one.key,
         tell=watch.warn if world.is_main else lambda _: None,
     )
-    facts = loop.train(course, world, watch.stage(f"train {one.stage.name}"), stop)
+    facts = loop.train(course, world, watch.stage(f"train {one.stage.name}"), stop, _kind(training))
     if world.is_main:
         with explained(one.folder):
             write_atomic(one.folder / DONE, _json(facts))
