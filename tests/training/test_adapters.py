@@ -46,6 +46,33 @@ def test_every_adapter_gets_a_gradient_and_nothing_else_does(tiny, listed, famil
     assert {name.removeprefix("base_model.model.").partition(".lora_")[0] for name in trained} == linear
 
 
+@pytest.mark.parametrize(
+    ("family", "config"),
+    [
+        ("mixtral", {"num_local_experts": 4}),
+        ("qwen2_moe", {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16}),
+        ("llama4_text", {"num_local_experts": 2, "head_dim": 8}),
+    ],
+)
+def test_experts_that_are_single_parameters_get_none_and_what_is_merged_has_them(tiny, listed, family, config) -> None:
+    model = shaken(adapters.attach(tiny(family, **config), Adapter(rank=4)))
+    found = {name.partition(".lora_")[0].rpartition(".")[2] for name in adapters.own(model)}
+    assert found - {"shared_expert_gate"} == set(LINEAR)
+    attention.install(model, "packed")
+    merged = tiny(family, **config)
+    merged.load_state_dict(dict(adapters.merged(model)))
+    attention.install(merged, "packed")
+    batch = batch_of(listed)
+    assert loss.loss(merged, batch).item() == pytest.approx(loss.loss(model, batch).item(), rel=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore:The following .*_pattern keys:RuntimeWarning")
+def test_adapters_on_experts_are_refused(tiny) -> None:
+    model = tiny("qwen3_moe", num_experts=4, head_dim=8, mlp_only_layers=[0])
+    with pytest.raises(RecipeError, match="such as q_proj"):
+        adapters.attach(model, Adapter(rank=4, targets=("gate_proj", "up_proj")))
+
+
 def test_an_adapter_of_the_head_learns_and_counts(tiny, listed) -> None:
     model = shaken(adapters.attach(tiny("llama"), Adapter(rank=4, targets=("lm_head", "q_proj"))))
     assert not attention.install(model, "packed").fused

@@ -17,13 +17,15 @@ _PREFIX: Final = "base_model.model."
 """What peft puts before the names of a model's parameters."""
 _NAME: Final = "default"
 """What peft calls the only adapter."""
+_EXPERTS: Final = ("gate", "gate_proj", "up_proj", "down_proj", "w1", "w2", "w3")
+"""What peft takes for parts of experts and their routers, in models whose experts are single parameters."""
 
 
 def attach(model: Any, adapter: Adapter) -> Any:
     """Return `model` with adapters; only they have gradients. They have the type of the weights.
 
     Raises:
-        RecipeError: no module is called as `adapter.targets` says, or peft is missing.
+        RecipeError: no linear layer is called as `adapter.targets` says, or peft is missing.
     """
     if importlib.util.find_spec("peft") is None:
         raise RecipeError("adapter: needs the package peft. Install magicoder[train].")
@@ -34,7 +36,7 @@ def attach(model: Any, adapter: Adapter) -> Any:
         r=adapter.rank,
         lora_alpha=adapter.alpha,
         lora_dropout=adapter.dropout,
-        target_modules=list(adapter.targets) or "all-linear",
+        target_modules=list(adapter.targets) or _linear(model),
         bias="none",
         task_type=TaskType.CAUSAL_LM,
     )
@@ -45,7 +47,29 @@ def attach(model: Any, adapter: Adapter) -> Any:
         found = get_peft_model(model, settings, autocast_adapter_dtype=False)
     if any(".lora_embedding_" in name for name, _ in found.named_parameters()):
         raise RecipeError("adapter.targets: only linear layers can have adapters here, not embeddings.")
+    if any(type(part).__name__ == "ParamWrapper" for part in found.modules()):  # `merged` does not know them
+        raise RecipeError(
+            "adapter.targets: peft puts adapters on the experts for these names, and only linear layers can have "
+            "adapters here. Name others, such as q_proj, or none."
+        )
     return found
+
+
+def _linear(model: Any) -> str | list[str]:
+    """Return which modules get adapters where a recipe names none: linear layers but the head.
+
+    Where experts are single parameters they get none, nor does what is called as they were, nor a router (Llama 4's is
+    a linear layer that gives more than a product).
+    """
+    if not any(".experts." in name and p.ndim == 3 for name, p in model.named_parameters()):
+        return "all-linear"
+    head = model.get_output_embeddings()
+    found = {
+        name.rsplit(".", 1)[-1]
+        for name, part in model.named_modules()
+        if isinstance(part, torch.nn.Linear) and part is not head and "Router" not in type(part).__name__
+    }
+    return sorted(found - set(_EXPERTS))
 
 
 def _check(model: Any, adapter: Adapter) -> None:
