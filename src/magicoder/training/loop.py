@@ -136,7 +136,7 @@ class Loop:
         done, facts = self._resume()
         if self.optimization.warmup_steps > total and self.world.is_main:
             course.tell(
-                f"stage {course.stage.name} has {total} steps, fewer than warmup_steps "
+                f"stage {course.stage.name} has {total} step{'s'[: total > 1]}, fewer than warmup_steps "
                 f"({self.optimization.warmup_steps}): its learning rate never reaches {self.optimization.learning_rate}"
             )
         self.progress.expect(total, "steps")

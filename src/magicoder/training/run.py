@@ -113,6 +113,11 @@ def prepare(training: Training, folder: Path, watch: Watch, stop: Callable[[], b
         decides = _deciding(training, stage, encoded, before)
         key = digest(decides)
         learned, aside = _split(encoded, training)
+        if len(learned) < training.batches.examples and not training.is_exact:
+            watch.warn(
+                f"stage {stage.name} has {len(learned):,} examples to learn from, fewer than batches.examples "
+                f"({training.batches.examples:,}): a step takes all of them, and an epoch is one step"
+            )
         one = Prepared(
             stage=stage,
             base=base,
@@ -170,6 +175,9 @@ def _encoded(  # noqa: PLR0917 - private
     if not report.kept:
         why = ", ".join(f"{reason} {count}" for reason, count in report.dropped.items())
         raise RecipeError(f"stage {stage.name}: of {report.rows} rows none is left to learn from ({why or 'no rows'})")
+    if report.dropped:
+        why = ", ".join(f"{reason.replace('_', ' ')} {count:,}" for reason, count in report.dropped.items())
+        watch.warn(f"stage {stage.name}: {sum(report.dropped.values()):,} of {report.rows:,} rows are left out ({why})")
     if report.truncated:
         watch.warn(
             f"stage {stage.name}: {report.truncated:,} of {report.kept:,} examples are longer than {stage.max_length} "

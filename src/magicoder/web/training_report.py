@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from magicoder.web.curves import Curve, chart
 
-_STAGE_HEADER: Final = ("stage", "examples", "cut", "steps", "tokens", "of them trained", "last loss")
+_STAGE_HEADER: Final = ("stage", "examples", "left out", "cut", "steps", "tokens", "of them trained", "last loss")
 _SCORE_HEADER: Final = ("model", "benchmark", "score", "% (95 % interval)")
 HELD_OUT: Final = "held_out_loss/"
 """Beginning of the names of figures: the loss on what the stage whose name follows holds out."""
@@ -99,7 +99,9 @@ def _smoothed(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]
 def _row(stage: Mapping[str, Any]) -> list[str]:
     return [
         stage["stage"],
-        *(f"{stage[field]:,}" for field in ("examples", "truncated", "steps", "tokens", "trained_tokens")),
+        f"{stage['examples']:,}",
+        f"{sum(stage['dropped'].values()):,}",
+        *(f"{stage[field]:,}" for field in ("truncated", "steps", "tokens", "trained_tokens")),
         "" if stage["loss"] is None else f"{stage['loss']:.4f}",
     ]
 
