@@ -48,6 +48,14 @@ def test_a_log_gets_a_line_now_and_then(capsys: pytest.CaptureFixture[str]) -> N
     assert "seeds/s, 495 asked]" in written
 
 
+def test_what_is_slow_is_shown_in_seconds_a_piece(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = console.Lines("train", every_s=0.0)
+    lines.expect(10, "steps")
+    lines.began = lines.said = time.monotonic() - 30
+    lines.tick(1, "loss 2.0")
+    assert " 30.00 s/step, loss 2.0]" in capsys.readouterr().err
+
+
 def test_an_estimate_shows_how_sure_it_is_of_the_prompts() -> None:
     prompts = [Prompt(messages=(Message(role="user", content="x" * size),), max_tokens=9) for size in (1, 99)]
     shown = console.forecast_text(
