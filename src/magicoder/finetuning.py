@@ -16,6 +16,7 @@ from magicoder.errors import Interrupted, MagicoderError, RecipeError
 from magicoder.machine import as_text, stop_on_signals
 
 if TYPE_CHECKING:
+    from magicoder.training.run import Prepared
     from magicoder.training.settings import Training
 
 _PARENT = "MAGICODER_PARENT"
@@ -79,16 +80,15 @@ def train(
 
     training = _overruled(read_training(recipe), base=base, data=data, processes=processes, device=device)
     _check(training, benchmarks, benchmark_data)
+    _check_plan(only_plan=only_plan, gpu=gpu, gpus=gpus, usd_per_hour=usd_per_hour)
     from magicoder.training import launch, run  # wants numpy, which `_check` looks for
 
     folder = out or Path("runs") / training.name
     watch = console.Watch(quiet=quiet or not _is_first())
     try:
         if only_plan:
-            from magicoder.training import estimate
-
-            plan = estimate.estimate(training, run.prepare(training, folder, watch), gpu=gpu, gpus=gpus)
-            click.echo(as_text(plan) if as_json else _plan_text(plan, usd_per_hour))
+            plan = _plan(training, run.prepare(training, folder, watch), gpu, gpus, usd_per_hour)
+            click.echo(as_text(plan) if as_json else _plan_text(plan))
             return
         wanted = _processes(training)
         if wanted > 1 and not launch.is_member():
@@ -121,6 +121,40 @@ def _check(training: "Training", benchmarks: Sequence[str], data: str | None) ->
         raise RecipeError("--evaluate needs the benchmarks' files; name their folder with --benchmark-data")
     if training.adapter is not None and not training.adapter.merge:
         raise RecipeError("--evaluate needs whole models, and adapter.merge is false; set it to true")
+    if _is_first() and _PARENT not in os.environ:
+        _check_benchmarks(benchmarks, data)
+
+
+def _check_benchmarks(benchmarks: Sequence[str], data: str) -> None:
+    """See that the benchmarks are known and their files here.
+
+    Raises:
+        RecipeError: one is not, or its files are missing or damaged.
+    """
+    from magicoder.errors import BenchmarkError
+    from magicoder.evaluation import suite_of
+
+    for benchmark in benchmarks:
+        try:
+            suite_of(benchmark, data)
+        except BenchmarkError as e:
+            raise RecipeError(f"--evaluate {str(e).replace('--data', '--benchmark-data')}") from e
+
+
+def _check_plan(*, only_plan: bool, gpu: str | None, gpus: int | None, usd_per_hour: float | None) -> None:
+    """See that a plan was asked for where its options are, and that its GPU is known, before rows become tokens.
+
+    Raises:
+        RecipeError: they do not go together, or there is no such GPU.
+    """
+    from magicoder.training import hardware
+
+    given = {"--gpu": gpu, "--gpus": gpus, "--usd-per-hour": usd_per_hour}
+    alone = [name for name, value in given.items() if value is not None and not only_plan]
+    if alone:
+        raise RecipeError(f"{alone[0]} is of --plan; add --plan, or leave it out (--processes says how many train)")
+    if gpu is not None:
+        hardware.named(gpu)
 
 
 def _scores(
@@ -161,29 +195,74 @@ def _report(
     """Write the page of the run and the cards of its models; return the page."""
     from magicoder.recipe import to_yaml
     from magicoder.store import write_atomic
-    from magicoder.text.model_card import model_card
     from magicoder.training import metrics
     from magicoder.web.training_report import render
 
     figures = {s["stage"]: metrics.read(folder / "stages" / s["stage"]) for s in facts["stages"]}
-    base = Path(training.base.model).name if Path(training.base.model).is_dir() else training.base.model
-    for count, stage in enumerate(facts["stages"], 1):
-        card = model_card(
-            training.name if count == len(facts["stages"]) else f"{training.name}-{stage['stage']}",
-            base,
-            facts["stages"][:count],
-            mode=training.mode,
-            template=training.examples.template,
-            weights=training.precision.weights,
-            master=training.has_master,
-            adapter_rank=training.adapter.rank if training.adapter else 0,
-            drawn=training.base.random_weights,
-            scores=[row[1:] for row in scores if row[0] == stage["stage"]],
-        )
-        write_atomic(folder / "stages" / stage["stage"] / "model" / "README.md", card.encode())
+    for count in range(1, len(facts["stages"]) + 1):
+        _write_cards(training, folder, facts["stages"][:count], scores, is_last=count == len(facts["stages"]))
     page = render(training.name, to_yaml(training), facts["stages"], figures, scores)
     write_atomic(folder / "report.html", page.encode())
     return folder / "report.html"
+
+
+def _write_cards(
+    training: "Training",
+    folder: Path,
+    stages: Sequence[dict[str, Any]],
+    scores: Sequence[tuple[str, str, str, str]],
+    *,
+    is_last: bool,
+) -> None:
+    """Write the card of the last of `stages`, and of the mean of its checkpoints."""
+    from magicoder.store import write_atomic
+    from magicoder.text.model_card import How, model_card
+
+    name = stages[-1]["stage"]
+    place = folder / "stages" / name
+    how = How(
+        weights=training.precision.weights,
+        master=training.has_master,
+        adapter_rank=training.adapter.rank if training.adapter else 0,
+        alone=training.adapter is not None and not training.adapter.merge,
+        drawn=training.base.random_weights,
+        backend=training.backend,
+        balanced=_is_balanced(place / "model" / "config.json"),
+    )
+    means = [(place / "model-average", training.checkpoints.average)] if training.checkpoints.average else []
+    for where, averaged in ((place / "model", 0), *means):
+        if not where.is_dir():
+            continue
+        card = model_card(
+            (training.name if is_last else f"{training.name}-{name}") + ("-average" if averaged else ""),
+            _base_name(training.base.model),
+            stages,
+            mode=training.mode,
+            template=training.examples.template,
+            how=replace(how, averaged=averaged),
+            scores=[] if averaged else [row[1:] for row in scores if row[0] == name],
+        )
+        write_atomic(where / "README.md", card.encode())
+
+
+def _is_balanced(config: Path) -> bool:
+    """Return whether a model's configuration asks for the loss that balances experts (`training/balancing.py`)."""
+    import orjson
+
+    try:
+        found = orjson.loads(config.read_bytes())
+    except FileNotFoundError:  # adapters alone
+        return False
+    return bool(found.get("text_config", found).get("output_router_logits"))
+
+
+def _base_name(model: str) -> str:
+    """Return what a card calls a base: its name on the hub, that of its folder, or of the run and stage it is of."""
+    path = Path(model)
+    if not path.is_dir():
+        return model
+    path = path.resolve()
+    return f"{path.parents[2].name}-{path.parent.name}" if path.parts[-3:-2] == ("stages",) else path.name
 
 
 def _stop() -> Callable[[], bool]:
@@ -234,7 +313,18 @@ def _at_home(name: str) -> str:
     return str(Path(name).expanduser()) if name.startswith("~") else name
 
 
-def _plan_text(plan: dict[str, Any], usd_per_hour: float | None) -> str:
+def _plan(
+    training: "Training", prepared: "list[Prepared]", gpu: str | None, gpus: int | None, usd_per_hour: float | None
+) -> dict[str, Any]:
+    """Return the plan, with `usd` where it is known what an hour costs."""
+    from magicoder.training import estimate
+
+    plan = estimate.estimate(training, prepared, gpu=gpu, gpus=gpus)
+    known = usd_per_hour is not None and plan["gpu_hours"] is not None
+    return {**plan, "usd": plan["gpu_hours"] * usd_per_hour} if known else plan
+
+
+def _plan_text(plan: dict[str, Any]) -> str:
     from magicoder import console
 
     rows = [
@@ -253,8 +343,8 @@ def _plan_text(plan: dict[str, Any], usd_per_hour: float | None) -> str:
     parts = ", ".join(f"{name} {size:.2f}" for name, size in memory.items() if name != "all")
     lines.append(f"Memory of a process: {memory['all']:.1f} GiB ({parts})")
     lines += plan["notes"]
-    if usd_per_hour is not None and plan["gpu_hours"] is not None:
-        lines.append(f"Cost: {plan['gpu_hours'] * usd_per_hour:,.2f} USD")
+    if "usd" in plan:
+        lines.append(f"Cost: {plan['usd']:,.2f} USD")
     return "\n".join(lines)
 
 

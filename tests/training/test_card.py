@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from magicoder.text.model_card import model_card
+from magicoder.text.model_card import How, model_card
 
 STAGE: dict[str, Any] = {
     "stage": "one",
@@ -26,16 +26,26 @@ STAGE: dict[str, Any] = {
         ({"master": True}, "Trained in bfloat16 with an exact float32 beside each weight;", "LoRA"),
         ({"adapter_rank": 8}, "Only adapters (LoRA of rank 8) were trained", "drawn at random"),
         ({"drawn": True}, "weights were drawn at random", "LoRA"),
+        ({"weights": "float32"}, "rounded to bfloat16", "SFTTrainer"),
+        ({}, "the mean over all tokens.", "rounded to bfloat16"),
+        ({"backend": "trl"}, "TRL's SFTTrainer took the steps.", "balances"),
+        ({"balanced": True}, "and the loss that balances experts.", "mean of the last"),
+        ({"averaged": 3}, "The weights are the mean of the last 3 checkpoints", "PeftModel"),
+        (
+            {"adapter_rank": 8, "alone": True},
+            "AutoModelForCausalLM.from_pretrained('base'",
+            "from_pretrained(FOLDER, d",
+        ),
     ],
 )
 def test_what_was_trained_is_said(how: dict[str, Any], said: str, unsaid: str) -> None:
-    card = model_card("name", "base", [STAGE], mode="clean", template="magicoder", **how)
+    card = model_card("name", "base", [STAGE], mode="clean", template="magicoder", how=How(**how))
     assert said in card
     assert unsaid not in card
 
 
 @pytest.mark.parametrize(("template", "is_there"), [("magicoder", True), ("chat", False)])
 def test_the_raw_prompt_is_there_where_the_model_was_trained_with_it(template: str, *, is_there: bool) -> None:
-    card = model_card("name", "base", [STAGE], mode="paper-exact", template=template)
+    card = model_card("name", "base", [STAGE], mode="paper-exact", template=template, how=How())
     assert ("@@ Instruction" in card) is is_there
     assert "micro-batches' means" in card

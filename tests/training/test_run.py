@@ -212,15 +212,17 @@ def test_the_mean_of_the_last_checkpoints_is_a_model_of_its_own(tmp_path: Path, 
     name = "model.layers.0.mlp.up_proj.weight"
     mean = (sum(state[name].double() for state in states) / 3).to(torch.bfloat16)
     assert torch.equal(found.state_dict()[name].to(torch.bfloat16), mean)
+    assert "mean of the last 3 checkpoints" in (out / "stages/one/model-average/README.md").read_text("utf-8")
 
 
 def test_a_plan_says_steps_and_memory_and_trains_nothing(
     tmp_path: Path, model: Path, data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     recipe = runs.recipe(tmp_path, model, data)
-    assert runs.run(recipe, "--out", tmp_path / "run", "--plan", "--gpu", "h100", "--json") == 0
+    assert runs.run(recipe, "--out", tmp_path / "run", "--plan", "--gpu", "h100", "--usd-per-hour", "3", "--json") == 0
     plan = orjson.loads(capsys.readouterr().out)
     assert plan["stages"][0]["steps"] == 10
+    assert plan["usd"] == 3 * plan["gpu_hours"] > 0
     assert plan["memory_gib"]["all"] > plan["memory_gib"]["weights"] > 0
     assert not (tmp_path / "run" / "stages").exists()
 

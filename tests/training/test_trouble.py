@@ -85,7 +85,49 @@ def test_drawn_weights_are_not_said_to_be_in_four_bits(tmp_path: Path, model: Pa
     assert "adapter.quantized" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("benchmark", "said"),
+    [("humaneavl", "did you mean humaneval"), ("humaneval", "name their folder with --benchmark-data")],
+)
+def test_benchmarks_that_cannot_be_scored_are_refused_before_anything_is_trained(
+    tmp_path: Path, model: Path, data: Path, capsys: Any, benchmark: str, said: str
+) -> None:
+    asked = ("--evaluate", benchmark, "--benchmark-data", tmp_path)
+    assert runs.run(runs.recipe(tmp_path, model, data), "--out", tmp_path / "run", *asked) == 2
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        (("--gpu", "h200"), "--gpu is of --plan"),
+        (("--usd-per-hour", "2"), "--usd-per-hour is of --plan"),
+        (("--plan", "--gpu", "h20"), "did you mean h200"),
+    ],
+)
+def test_a_plan_that_cannot_be_made_is_refused_before_rows_become_tokens(
+    tmp_path: Path, model: Path, data: Path, capsys: Any, asked: tuple[str, ...], said: str
+) -> None:
+    assert runs.run(runs.recipe(tmp_path, model, data), "--out", tmp_path / "run", *asked) == 2
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
 # What is said.
+
+
+def test_rows_that_are_left_out_and_steps_that_take_all_there_is_are_told(
+    tmp_path: Path, model: Path, capsys: Any
+) -> None:
+    given = [*runs.rows(5), {"instruction": "Write nothing.", "response": " "}]
+    recipe = runs.recipe(tmp_path, model, runs.write_rows(tmp_path / "few.jsonl", given))
+    assert runs.run(recipe, "--out", tmp_path / "run") == 0
+    said = capsys.readouterr().err
+    assert "1 of 6 rows are left out (" in said
+    assert "has 5 examples to learn from, fewer than batches.examples (8)" in said
+    page = (tmp_path / "run" / "report.html").read_text("utf-8")
+    assert "<td>one</td><td>5</td><td>1</td>" in page
 
 
 def test_a_warm_up_that_never_ends_is_told(tmp_path: Path, model: Path, data: Path, capsys: Any) -> None:
