@@ -98,8 +98,10 @@ def train(
     finally:
         watch.close()
     if _is_first() and _PARENT not in os.environ:  # else the process that started this one goes on
-        scores = _scores(training, folder, facts, benchmarks, benchmark_data or "") if benchmarks else []
+        if benchmarks:
+            _score(training, folder, facts, benchmarks, benchmark_data or "")
         with explained(folder):
+            scores = _scores(folder, facts)
             report = _report(training, folder, facts, scores)
         click.echo(as_text({**facts, "scores": scores}) if as_json else _text(facts, folder, report, scores))
     if launch.is_member():
@@ -134,11 +136,15 @@ def _check_benchmarks(benchmarks: Sequence[str], data: str) -> None:
     from magicoder.errors import BenchmarkError
     from magicoder.evaluation import suite_of
 
+    names: set[str] = set()
     for benchmark in benchmarks:
         try:
-            suite_of(benchmark, data)
+            name = suite_of(benchmark, data).name
         except BenchmarkError as e:
             raise RecipeError(f"--evaluate {str(e).replace('--data', '--benchmark-data')}") from e
+        if name in names:
+            raise RecipeError(f"--evaluate: {name} is named twice; name each benchmark once")
+        names.add(name)
 
 
 def _check_plan(*, only_plan: bool, gpu: str | None, gpus: int | None, usd_per_hour: float | None) -> None:
@@ -157,20 +163,15 @@ def _check_plan(*, only_plan: bool, gpu: str | None, gpus: int | None, usd_per_h
         hardware.named(gpu)
 
 
-def _scores(
-    training: "Training", folder: Path, facts: dict[str, Any], benchmarks: Sequence[str], data: str
-) -> list[tuple[str, str, str, str]]:
+def _score(training: "Training", folder: Path, facts: dict[str, Any], benchmarks: Sequence[str], data: str) -> None:
     """Score the base and each stage's model, each in a process of its own, which finds the memory free.
 
     Raises:
         MagicoderError: an evaluation failed; what it said stands above.
     """
-    from magicoder import scores
-
     asked = "magicoder" if training.examples.template == "magicoder" else "chat"
     models = [] if training.base.random_weights else [("base", training.base.model, "completion")]
     models += [(s["stage"], str((folder / "stages" / s["stage"] / "model").resolve()), asked) for s in facts["stages"]]
-    rows = []
     for name, model, style in models:
         out = folder / "scores" / name
         what = model if Path(model).is_dir() else f"transformers:{model}"
@@ -183,8 +184,22 @@ def _scores(
             raise MagicoderError(
                 f"the evaluation of {name} failed; training itself is done: run the same command again"
             )
-        for path in sorted(out.rglob("results.json")):
-            result = scores.read(path)
+
+
+def _scores(folder: Path, facts: dict[str, Any]) -> list[tuple[str, str, str, str]]:
+    """Return the scores in the run's folder: of each model and benchmark the newest, none older than the model."""
+    from magicoder import scores
+
+    rows = []
+    ends = [(s["stage"], (folder / "stages" / s["stage"] / "done.json").stat().st_mtime) for s in facts["stages"]]
+    for name, since in [("base", 0.0), *ends]:
+        found = {}
+        paths = (folder / "scores" / name).rglob(scores.RESULTS)
+        for written, path in sorted((path.stat().st_mtime, path) for path in paths):
+            if written >= since:
+                result = scores.read(path)
+                found[result.benchmark] = result
+        for result in found.values():
             rows += [(name, result.benchmark, s, scores.percent(result.pass_at(s)[1])) for s in result.scores]
     return rows
 

@@ -4,6 +4,7 @@ import errno
 import os
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
@@ -11,6 +12,7 @@ import numpy as np
 import orjson
 import pytest
 
+from magicoder import scores, statistics
 from tests.training import runs
 
 torch = pytest.importorskip("torch")
@@ -86,13 +88,16 @@ def test_drawn_weights_are_not_said_to_be_in_four_bits(tmp_path: Path, model: Pa
 
 
 @pytest.mark.parametrize(
-    ("benchmark", "said"),
-    [("humaneavl", "did you mean humaneval"), ("humaneval", "name their folder with --benchmark-data")],
+    ("benchmarks", "said"),
+    [
+        (["humaneavl"], "did you mean humaneval"),
+        (["humaneval"], "name their folder with --benchmark-data"),
+    ],
 )
 def test_benchmarks_that_cannot_be_scored_are_refused_before_anything_is_trained(
-    tmp_path: Path, model: Path, data: Path, capsys: Any, benchmark: str, said: str
+    tmp_path: Path, model: Path, data: Path, capsys: Any, benchmarks: list[str], said: str
 ) -> None:
-    asked = ("--evaluate", benchmark, "--benchmark-data", tmp_path)
+    asked = (*(word for name in benchmarks for word in ("--evaluate", name)), "--benchmark-data", tmp_path)
     assert runs.run(runs.recipe(tmp_path, model, data), "--out", tmp_path / "run", *asked) == 2
     assert said in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
@@ -115,6 +120,27 @@ def test_a_plan_that_cannot_be_made_is_refused_before_rows_become_tokens(
 
 
 # What is said.
+
+
+def test_scores_stay_on_the_page_and_the_card_until_the_model_is_another(
+    copied: Path, tmp_path: Path, model: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    half = statistics.Interval(estimate=0.5, low=0.4, high=0.6)
+    result = SimpleNamespace(benchmark="humaneval", scores=("all",), pass_at=lambda _: {1: half})
+    monkeypatch.setattr(scores, "read", lambda _: result)
+    path = copied / "scores" / "two" / scores.RESULTS
+    path.parent.mkdir(parents=True)
+    path.touch()
+    recipe = of_two(tmp_path, model, data)
+
+    def shown() -> list[bool]:
+        assert runs.run(recipe, "--out", copied) == 0
+        pages = copied / "report.html", copied / "stages/two/model/README.md", copied / "stages/one/model/README.md"
+        return ["50.0 (40.0–60.0)" in page.read_text("utf-8") for page in pages]
+
+    assert shown() == [True, True, False]
+    os.utime(path, (1, 1))
+    assert shown() == [False, False, False]
 
 
 def test_rows_that_are_left_out_and_steps_that_take_all_there_is_are_told(
