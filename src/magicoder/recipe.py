@@ -257,12 +257,13 @@ class _Reader:
         given: dict[str, Any] = {}
         for key, name, item, where in self.pairs(node, at):
             if name not in known:
-                raise self.fail(key, f"{where} is unknown{_moved(where) or suggest(name, known) or _listed(known)}")
+                advice = _elsewhere(cls, name) or _moved(where) or suggest(name, known) or _listed(known)
+                raise self.fail(key, f"{where} is unknown{advice}")
             given[name] = self.value(item, hints[name], where)
         needed = [f.name for f in fields(cls) if f.default is MISSING and f.default_factory is MISSING]
         missing = [name for name in needed if name not in given]
         if missing:
-            raise self.fail(node, f"{at} needs {' and '.join(missing)}")
+            raise self.fail(node, f"{at or 'the recipe'} needs {' and '.join(missing)}")
         try:
             return cls(**given)
         except ValueError as e:
@@ -306,6 +307,14 @@ _MOVED = {
     "verify.sandbox": "sandbox, beside verify",
 }
 """Settings that stand elsewhere: of earlier versions, or named otherwise on the command line."""
+
+
+def _elsewhere(cls: Any, name: str) -> str:
+    """Return that a recipe is for the other command, if a field of that one's stands in it."""
+    for other, command in ((Recipe, "run"), (Training, "train")):
+        if cls in {Recipe, Training} and cls is not other and name in {f.name for f in fields(other)}:
+            return f" here: this is a recipe for `magicoder {command}`"
+    return ""
 
 
 def _moved(where: str) -> str:

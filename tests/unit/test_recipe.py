@@ -45,6 +45,7 @@ def test_a_good_recipe_becomes_one_typed_value() -> None:
         ("nmae: x\n", r"r.yaml:1: nmae is unknown; did you mean name"),
         ("clean: {near_duplicates: true}\n", r"r.yaml:1: clean.near_duplicates is unknown; use deduplicate"),
         ("llm: mock\n", r"r.yaml:1: llm is unknown; use teacher"),
+        ("name: x\nstages: []\n", r"r.yaml:2: stages is unknown here: this is a recipe for `magicoder train`"),
         ("name: x\nwhatever_this_is: 1\n", r"r.yaml:2: whatever_this_is is unknown; there are: name, corpora"),
         ("name: x\nseeds:\n  max_lines: many\n", r"r.yaml:3: seeds.max_lines must be a whole number, not 'many'"),
         ("name: x\nseeds:\n  max_lines: true\n", r"r.yaml:3: seeds.max_lines must be a whole number, not 'true'"),

@@ -172,11 +172,13 @@ def _encoded(  # noqa: PLR0917 - private
         keep_all=training.is_exact,  # the original drops nothing
     )
     report = encoded.report
+    why = ", ".join(f"{reason.replace('_', ' ')} {count:,}" for reason, count in report.dropped.items())
     if not report.kept:
-        why = ", ".join(f"{reason} {count}" for reason, count in report.dropped.items())
-        raise RecipeError(f"stage {stage.name}: of {report.rows} rows none is left to learn from ({why or 'no rows'})")
+        raise RecipeError(
+            f"stage {stage.name}: of {report.rows} rows none is left to learn from ({why or 'no rows'}); raise "
+            f"max_length ({stage.max_length}), or look at the data"
+        )
     if report.dropped:
-        why = ", ".join(f"{reason.replace('_', ' ')} {count:,}" for reason, count in report.dropped.items())
         watch.warn(f"stage {stage.name}: {sum(report.dropped.values()):,} of {report.rows:,} rows are left out ({why})")
     if report.truncated:
         watch.warn(
