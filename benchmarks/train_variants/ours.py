@@ -91,7 +91,7 @@ def prepared(bench: Bench, **given: Any) -> Ours:
     if of.machine.compile and (bench.is_cuda or given["tokens"] == 8_192):
         # On a CPU the graphs are run as they are, and once: compiled kernels are not worth a minute there.
         models.compile_layers(model, installed.layout, **({} if bench.is_cuda else {"backend": "aot_eager"}))
-    elif bench.is_cuda and not of.machine.compile:
+    elif bench.is_cuda and not of.machine.compile and given.get("lean", True):
         lean.apply(model)  # as the loop does
     optimizer = optimizers.build(
         model.named_parameters(), of.optimization, of.precision, world=parallel.World(device=bench.device)
@@ -160,10 +160,11 @@ def _waits(one: Ours, micro: Any) -> str:
 
 
 _KINDS = {
-    "products": ("gemm", "cutlass", "nvjet", "xmma", "::mm", "::addmm", "::bmm", "linear"),
     "attention": ("flash", "fmha", "attention", "by_example"),
+    "products": ("gemm", "cutlass", "nvjet", "xmma", "::mm", "::addmm", "::bmm", "linear"),
     "copies": ("memcpy", "memset", "copy", "cat"),
 }
+"""What the names of kernels say; the first kind that fits (those of flash attention name cutlass, too)."""
 
 
 def _where(one: Ours, micro: Any) -> dict[str, float]:
