@@ -190,6 +190,13 @@ def test_a_model_whose_attention_is_its_own_is_drawn_counted_and_saved(tmp_path,
     assert all(torch.equal(left.bfloat16(), right) for left, right in pairs)
 
 
+def test_a_model_without_attention_is_counted(tmp_path) -> None:
+    transformers.MambaConfig(vocab_size=64, hidden_size=32, num_hidden_layers=2, state_size=4).save_pretrained(tmp_path)
+    found = models.count(models.skeleton(Base(model=str(tmp_path)), Precision()))
+    assert found.width == 0
+    assert found.flops([10]) == 10 * 6 * found.matmul > 0
+
+
 def test_given_weights_are_saved_instead_of_the_models_own(tmp_path, tiny, tokenizer) -> None:
     model = tiny("llama", dtype=torch.bfloat16)
     exact = {name: p.detach().float() + 2**-6 for name, p in model.named_parameters()}

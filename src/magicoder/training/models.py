@@ -342,6 +342,6 @@ def count(model: Any) -> Count:
         active = size * (share if ".experts." in name else 1.0)
         matmul += active
         trained += active if parameter.requires_grad else 0.0
-    heads = config.num_attention_heads
-    width = heads * (getattr(config, "head_dim", None) or config.hidden_size // heads)
+    heads = getattr(config, "num_attention_heads", 0)  # Mamba has none
+    width = heads * (getattr(config, "head_dim", None) or config.hidden_size // heads) if heads else 0
     return Count(parameters, trainable, round(matmul), round(trained), config.num_hidden_layers, width)
