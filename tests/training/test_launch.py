@@ -70,6 +70,11 @@ def test_one_that_was_killed_is_named_and_not_the_one_that_lost_it(tmp_path: Pat
     assert error.exit_code == 1
 
 
+def test_one_that_failed_in_silence_is_said_to(tmp_path: Path, program) -> None:
+    program("sys.exit(0 if rank == '0' else 3)")
+    assert "process 1 failed (exit code 3); it said nothing" in str(failure(tmp_path))
+
+
 def test_one_that_hangs_after_another_failed_is_ended(tmp_path: Path, program, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(launch, "_GRACE_S", 0.3)
     program(

@@ -119,6 +119,22 @@ def test_a_plan_that_cannot_be_made_is_refused_before_rows_become_tokens(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    ("response", "said"),
+    [
+        (" ", "(empty response 9); see how columns"),
+        ("x = 1", "(nothing learned after cutting 9); raise max_length (8)"),
+    ],
+)
+def test_rows_of_which_none_is_left_say_what_to_look_at(
+    tmp_path: Path, model: Path, capsys: Any, response: str, said: str
+) -> None:
+    rows = runs.write_rows(tmp_path / "rows.jsonl", [{"instruction": "a", "response": response}] * 9)
+    stages = [{"name": "one", "data": [str(rows)], "max_length": 8}]
+    assert runs.run(runs.recipe(tmp_path, model, rows, stages=stages), "--out", tmp_path / "run") == 2
+    assert said in capsys.readouterr().err
+
+
 # What is said.
 
 

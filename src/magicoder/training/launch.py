@@ -163,7 +163,8 @@ def _told(rank: int, code: int, logs: Path) -> str:
         again = "; run the same command again to go on" if code < 0 else ""
         return f"process 0 {how}; what it said stands above{again}"
     lines = _log(logs, rank).read_text(encoding="utf-8", errors="replace").splitlines()[-_TAIL:]
-    return f"process {rank} {how}; its last lines ({_log(logs, rank)}):\n" + "\n".join(lines)
+    said = f"its last lines ({_log(logs, rank)}):\n" + "\n".join(lines) if lines else "it said nothing"
+    return f"process {rank} {how}; {said}"
 
 
 def _log(logs: Path, rank: int) -> Path:

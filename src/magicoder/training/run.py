@@ -30,6 +30,7 @@ from magicoder.training.settings import Base, Stage, Training
 DONE: Final = "done.json"
 RECIPE: Final = "training.yaml"
 _STAGE: Final = "stage.json"
+_READ: Final = "see how columns are read in docs/training-data.md"
 _DATASET: Final = "run.json"
 """What a folder has in which a dataset was made."""
 
@@ -175,8 +176,8 @@ def _encoded(  # noqa: PLR0917 - private
     why = ", ".join(f"{reason.replace('_', ' ')} {count:,}" for reason, count in report.dropped.items())
     if not report.kept:
         raise RecipeError(
-            f"stage {stage.name}: of {report.rows} rows none is left to learn from ({why or 'no rows'}); raise "
-            f"max_length ({stage.max_length}), or look at the data"
+            f"stage {stage.name}: of {report.rows} rows none is left to learn from ({why or 'no rows'}); "
+            + (f"raise max_length ({stage.max_length})" if "nothing_learned_after_cutting" in report.dropped else _READ)
         )
     if report.dropped:
         watch.warn(f"stage {stage.name}: {sum(report.dropped.values()):,} of {report.rows:,} rows are left out ({why})")
