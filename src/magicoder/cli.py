@@ -312,14 +312,17 @@ def _asked(options: dict[str, Any]) -> list[str]:
 
 @main.command()
 @click.argument("path", default="recipe.yaml", type=click.Path(path_type=Path))
-def init(path: Path) -> None:
-    """Write a commented recipe to PATH (default recipe.yaml)."""
+@click.option("--train", "trains", is_flag=True, help="A recipe of training.")
+def init(path: Path, *, trains: bool) -> None:
+    """Write a commented recipe to PATH (default recipe.yaml): of a dataset, or of training."""
     from importlib.resources import files
 
     if path.exists():
         raise RecipeError(f"{path} is already there; give another name, or edit it")
-    path.write_text(files("magicoder").joinpath("recipe.template.yaml").read_text(encoding="utf-8"), encoding="utf-8")
-    click.echo(f"wrote {path}\nnext: edit it, then: {shlex.join([_program(), 'run', str(path)])}")
+    template = files("magicoder").joinpath("training.template.yaml" if trains else "recipe.template.yaml")
+    path.write_text(template.read_text(encoding="utf-8"), encoding="utf-8")
+    command = [_program(), *(("train", str(path), "--plan") if trains else ("run", str(path)))]
+    click.echo(f"wrote {path}\nnext: edit it, then: {shlex.join(command)}")
 
 
 @main.command("list")

@@ -182,6 +182,27 @@ def test_families(tmp_path: Path, family: str) -> None:
     assert found.activations > TOKENS * LAYERS * 8 * WIDTH
 
 
+@pytest.mark.parametrize(
+    ("family", "given", "on_gpu", "layout", "why"),
+    [
+        ("llama", {}, True, "packed", ""),
+        ("llama", {}, False, "packed", ""),
+        ("llama", {"precision": Precision(weights="float32")}, True, "sorted", "computes in 16 bits"),
+        ("gpt_neox", {}, True, "sorted", "attention_dropout"),
+    ],
+)
+def test_a_plan_packs_what_the_run_will_pack(
+    tmp_path: Path, family: str, given: Any, on_gpu: bool, layout: str, why: str
+) -> None:
+    dropout = {"attention_dropout": 0.1} if family == "gpt_neox" else {}
+    base = Base(model=str(written(tmp_path, make_tiny(family, **dropout))))
+    training = Training(name="x", base=base, stages=(Stage(name="x", data=("x",)),), **given)
+    settled, notes = estimate._settled(training, 300, on_gpu=on_gpu)
+    assert settled.layout == layout
+    assert why in "".join(notes)
+    assert bool(notes) is (layout != "packed")
+
+
 def test_a_spread_model_keeps_a_share_and_auto_spreads_what_is_too_large(base: Path) -> None:
     found = peak(base)
     whole, part = estimate._parts(found, 1), estimate._parts(found, 4)

@@ -134,6 +134,23 @@ def test_the_template_of_init_is_valid() -> None:
     read(Path(magicoder.__file__).parent / "recipe.template.yaml").check()
 
 
+def test_the_template_of_a_training_is_valid_and_says_what_the_defaults_are(tmp_path: Path) -> None:
+    import magicoder
+
+    path = Path(magicoder.__file__).parent / "training.template.yaml"
+    given = read_training(path)
+    lines = path.read_text(encoding="utf-8").splitlines()
+    left_out = ("revision", "boundary", "train_on", "layout", "share_prefix", "max_grad_norm", "mode", "precision")
+    left_out += ("processes", "strategy", "checkpointing")
+    shown = [
+        re.sub(r"^( *)# ", r"\1", line) if line.strip().startswith(tuple(f"# {n}:" for n in left_out)) else line
+        for line in lines
+    ]
+    assert shown != lines
+    (tmp_path / "shown.yaml").write_text("\n".join(shown), encoding="utf-8")
+    assert read_training(tmp_path / "shown.yaml") == given
+
+
 def test_what_is_written_out_reads_back_equal() -> None:
     recipe = parse(GOOD)
     assert digest(parse(to_yaml(recipe))) == digest(recipe), "but for what cannot change a result"

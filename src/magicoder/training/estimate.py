@@ -1,10 +1,12 @@
 """What a training run would take: steps, tokens, padding, memory of a process, hours. Nothing is computed for it."""
 
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
+import torch
 
-from magicoder.training import batches, hardware, memory, models, parallel
+from magicoder.training import attention, batches, hardware, memory, models, parallel
 from magicoder.training.hardware import GIB, GPU, GPUS
 from magicoder.training.run import Prepared
 from magicoder.training.settings import Training
@@ -21,6 +23,7 @@ PAIRS: Final = 0.20
 OVERHEAD_GIB: Final = 5.0
 """Context, workspaces of matrix products, fragmentation: assumed, not measured."""
 _SAMPLED_STEPS: Final = 8
+_WORDS: Final = 512
 _RECKONED: Final = "Memory: reckoned by rule of thumb; this model cannot be run without its weights"
 
 
@@ -37,12 +40,13 @@ def estimate(
     """
     count = gpus or training.machine.processes or 1
     name, kind = hardware.named(gpu)
+    training, notes = _settled(training, max(one.encoded.report.longest for one in prepared), on_gpu=kind is not None)
     size = models.count(models.skeleton(training.base, training.precision))
     stages = [_stage(training, one, size, kind, count) for one in prepared]
     parts, simulated = _memory(training, prepared, kind, count)
     hours = [stage["hours"] for stage in stages]
     total = None if None in hours else sum(hours) * count
-    notes = [] if simulated else [_RECKONED]
+    notes += [] if simulated else [_RECKONED]
     notes += _time(training, name, kind, total)
     if kind is not None:
         notes.append(_fit(training, prepared, name, kind, count, parts))
@@ -67,15 +71,13 @@ def _stage(training: Training, one: Prepared, size: Any, kind: GPU | None, gpus:
         training.mode,
         training.random_seed,
     )
-    layout = _layout(training)
     sampled = [plan[i] for i in np.linspace(0, len(plan) - 1, min(_SAMPLED_STEPS, len(plan))).astype(int)]
     prefix = _prefix(training, one)
     found = batches.Fill()
+    how = (training.batches, training.layout, training.mode, gpus)
     for step in sampled:
-        micro = batches.micro_batches(
-            step, learned.lengths, learned.trained, training.batches, layout, training.mode, gpus, prefix=prefix
-        )
-        found += batches.fill(micro, learned.lengths, layout)
+        micro = batches.micro_batches(step, learned.lengths, learned.trained, *how, prefix=prefix)
+        found += batches.fill(micro, learned.lengths, training.layout)
     seen = len(learned) * one.stage.epochs - plan.unused
     shared = found.shared / found.tokens
     flops = size.flops(learned.lengths) / len(learned) * seen * (1 - shared)
@@ -104,14 +106,23 @@ def _share(training: Training) -> float:
     return COMPILED if training.machine.compile else AS_WRITTEN
 
 
-def _layout(training: Training) -> str:
-    return "packed" if training.layout == "auto" else training.layout
+def _settled(training: Training, longest: int, *, on_gpu: bool) -> tuple[Training, list[str]]:
+    """Return the training with the layout that `auto` will come to, and a note where examples will be padded.
+
+    The proof of a run is made on the first layers of the model, with drawn weights, on the CPU.
+    """
+    if training.layout != "auto":
+        return training, []
+    short = models.shortened(training.base, training.precision, torch.device("cpu"), words=_WORDS)
+    found = attention.install(short, "auto", longest=longest, device=torch.device("cuda" if on_gpu else "cpu"))
+    settled = replace(training, batches=replace(training.batches, layout=found.layout))
+    return settled, [f"Examples will be padded, not packed: {found.why}"] if found.why else []
 
 
 def _prefix(training: Training, one: Prepared) -> int:
     """Return how many tokens all examples of a stage share in a row."""
     learned = one.learned
-    return batches.shared(learned.prefix, learned.lengths, training.batches) if _layout(training) == "packed" else 0
+    return batches.shared(learned.prefix, learned.lengths, training.batches) if training.layout == "packed" else 0
 
 
 def _memory(

@@ -64,17 +64,19 @@ def skeleton(base: Base, precision: Precision) -> Any:
         return _empty(configuration(base), base, precision)
 
 
-def shortened(base: Base, precision: Precision, device: Any) -> Any:
+def shortened(base: Base, precision: Precision, device: Any, *, words: int = 0) -> Any:
     """Return a model like that of `base`, on `device`, with drawn weights and only its first layers.
 
     As many of them as show every kind there is: layers are of one kind if their parts, the sizes of these and their
-    settings are equal.
+    settings are equal. `words` is another size of the vocabulary than its own, for a look at its layers alone.
     """
     config = configuration(base)
     kinds = [_kind(layer) for layer in layers(skeleton(base, precision))]
     text = config.get_text_config()
     if len(kinds) == text.num_hidden_layers:  # else it is not understood, and stays as long as it is
         _shorten(text, 1 + max(kinds.index(kind) for kind in set(kinds)))
+    if words:
+        text.vocab_size, text.pad_token_id = words, None
     device = torch.device(device)
     with _seeded(0, device), quiet():
         model = _random(config, base, precision, device)
