@@ -243,6 +243,8 @@ def _write_cards(
         drawn=training.base.random_weights,
         backend=training.backend,
         balanced=_is_balanced(place / "model" / "config.json"),
+        settings=_settings(training, len(stages)),
+        datasets=_on_hub(training, len(stages)),
     )
     means = [(place / "model-average", training.checkpoints.average)] if training.checkpoints.average else []
     for where, averaged in ((place / "model", 0), *means):
@@ -258,6 +260,38 @@ def _write_cards(
             scores=[] if averaged else [row[1:] for row in scores if row[0] == name],
         )
         write_atomic(where / "README.md", card.encode())
+
+
+def _settings(training: "Training", count: int) -> tuple[tuple[str, str], ...]:
+    """Return what a card says of the recipe's first stages; of data that lie here no more than their names."""
+    common, rows = training.optimization, []
+    for stage in training.stages[:count]:
+        own = training.optimization_of(stage)
+        rows.append((f"data of {stage.name}", ", ".join(map(_data_name, stage.data))))
+        rows.append((f"rate of {stage.name}", f"{own.learning_rate:g}, {own.warmup_steps} steps of warm-up"))
+    clipped = f", gradients clipped at {common.max_grad_norm:g}" if common.max_grad_norm else ""
+    decayed = f", weight decay {common.weight_decay:g}" if common.weight_decay else ""
+    return (
+        *rows,
+        ("optimizer", f"{common.optimizer}{clipped}{decayed}"),
+        ("schedule", common.schedule),
+        ("examples of a step", f"{training.batches.examples:,}"),
+        ("random seed", str(training.random_seed)),
+    )
+
+
+def _on_hub(training: "Training", count: int) -> tuple[str, ...]:
+    """Return the datasets of the hub that the first stages learn from."""
+    data = [name for stage in training.stages[:count] for name in stage.data]
+    return tuple(dict.fromkeys(name.removeprefix("hub:") for name in data if name.startswith("hub:")))
+
+
+def _data_name(data: str) -> str:
+    """Return what a card calls a stage's data: the name on the hub, of the run that made it, or of the file."""
+    path = Path(data.removeprefix("hub:"))
+    if data.startswith("hub:"):
+        return str(path)
+    return path.resolve().parent.name if path.name == "dataset" else path.name
 
 
 def _is_balanced(config: Path) -> bool:

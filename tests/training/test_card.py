@@ -1,10 +1,14 @@
 """The model card says how a model was made, and no more than that."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
+from magicoder import finetuning
 from magicoder.text.model_card import How, model_card
+from magicoder.training.settings import Base, Stage, Training
 
 STAGE: dict[str, Any] = {
     "stage": "one",
@@ -49,3 +53,23 @@ def test_the_raw_prompt_is_there_where_the_model_was_trained_with_it(template: s
     card = model_card("name", "base", [STAGE], mode="paper-exact", template=template, how=How())
     assert ("@@ Instruction" in card) is is_there
     assert "micro-batches' means" in card
+
+
+def test_settings_and_datasets_of_the_hub_are_said() -> None:
+    how = How(settings=(("optimizer", "adafactor"), ("random seed", "42")), datasets=("org/data",))
+    card = model_card("name", "base", [STAGE], mode="clean", template="chat", how=how)
+    assert yaml.safe_load(card.split("---")[1])["datasets"] == ["org/data"]
+    assert "| optimizer | adafactor |\n| random seed | 42 |" in card
+    assert "datasets" not in model_card("name", "base", [STAGE], mode="clean", template="chat", how=How())
+
+
+def test_a_card_names_data_without_saying_where_they_lie(tmp_path: Path) -> None:
+    first = Stage(name="one", data=("hub:org/data", str(tmp_path / "mine" / "dataset")))
+    second = Stage(name="two", data=(str(tmp_path / "rows.jsonl"),), learning_rate=1e-5)
+    training = Training(name="x", base=Base(model="b"), stages=(first, second))
+    assert finetuning._on_hub(training, 2) == ("org/data",)
+    said = dict(finetuning._settings(training, 2))
+    assert said["data of one"] == "org/data, mine"
+    assert said["data of two"] == "rows.jsonl"
+    assert (said["rate of one"], said["rate of two"]) == ("5e-05, 15 steps of warm-up", "1e-05, 15 steps of warm-up")
+    assert "data of two" not in dict(finetuning._settings(training, 1))

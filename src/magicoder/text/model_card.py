@@ -35,6 +35,8 @@ class How:
     backend       who took the steps (`training.settings.Training.backend`)
     balanced      the loss of a step has the balancing loss of the model's experts in it
     averaged      of how many of the last checkpoints the weights are the mean; 0: they are those of the last step
+    settings      names and values of what else decided the result
+    datasets      on the Hugging Face hub that it learned from
     """
 
     weights: str = "bfloat16"
@@ -45,6 +47,8 @@ class How:
     backend: str = "own"
     balanced: bool = False
     averaged: int = 0
+    settings: tuple[tuple[str, str], ...] = ()
+    datasets: tuple[str, ...] = ()
 
 
 def model_card(
@@ -67,6 +71,7 @@ def model_card(
         "library_name": "transformers",
         "pipeline_tag": "text-generation",
         "base_model": base,
+        **({"datasets": list(how.datasets)} if how.datasets else {}),
         "tags": ["code", "magicoder", "instruction-tuning"],
     }
     front = yaml.safe_dump(head, sort_keys=False, allow_unicode=True)
@@ -87,7 +92,8 @@ def _made(base: str, mode: str, stages: Sequence[Mapping[str, Any]], how: How) -
     rows = [[s["stage"], *(f"{s[f]:,}" for f in fields), *losses_of(s)] for s in stages]
     header = ("stage", "examples", "epochs", "max. tokens", "steps", "tokens", "last loss", "held out before", "after")
     said = f"Fine-tuned from {code(base)}, mode {code(mode)}. {_said(mode, how)}\n\n"
-    return said + _table("## Training", header, rows)
+    made = said + _table("## Training", header, rows)
+    return made + "\n" + _table("### Settings", ("setting", "value"), how.settings) if how.settings else made
 
 
 def _said(mode: str, how: How) -> str:
