@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
+from train_variants.sizes import SIZES
 
 from magicoder.training import memory
 from magicoder.training.settings import (
@@ -34,17 +35,7 @@ LONGEST, MEAN, SHARE = 1216, 645, 0.55
 
 _COMMON: Final = {"bos_token_id": 1, "eos_token_id": 2, "tie_word_embeddings": False}
 SHAPES: Final[dict[str, dict[str, Any]]] = {
-    "codellama-7b": {
-        **_COMMON,
-        "model_type": "llama",
-        "hidden_size": 4096,
-        "intermediate_size": 11008,
-        "num_hidden_layers": 32,
-        "num_attention_heads": 32,
-        "num_key_value_heads": 32,
-        "vocab_size": 32016,
-        "max_position_embeddings": 16384,
-    },
+    "codellama-7b": SIZES["7b"].shape,
     "qwen2.5-coder-7b": {
         **_COMMON,
         "model_type": "qwen2",

@@ -7,7 +7,7 @@ import numpy as np
 
 from train_variants.bench import Bench, Examples
 from train_variants.ours import count, random_model
-from train_variants.trainer_clock import Clock, callback
+from train_variants.trainer_clock import Clock, callback, of_the_recipe
 
 
 def original(bench: Bench, *, mask: bool) -> dict[str, Any]:
@@ -23,19 +23,9 @@ def original(bench: Bench, *, mask: bool) -> dict[str, Any]:
         output_dir=str(bench.folder / "trainer"),
         per_device_train_batch_size=2,
         gradient_accumulation_steps=pairs,
-        max_steps=4,
-        learning_rate=5e-5,
-        warmup_steps=1,
-        max_grad_norm=0.0,
-        optim="adafactor",
-        bf16=True,
-        use_cpu=not bench.is_cuda,
-        save_strategy="no",
-        logging_strategy="no",
-        report_to=[],
-        disable_tqdm=True,
         remove_unused_columns=False,
         dataloader_pin_memory=bench.is_cuda,
+        **of_the_recipe(bench),
     )
     trainer = transformers.Trainer(
         model=model,

@@ -6,7 +6,7 @@ from typing import Any
 
 from train_variants.bench import Bench, NotRunError
 from train_variants.ours import count, random_model
-from train_variants.trainer_clock import Clock, callback
+from train_variants.trainer_clock import Clock, callback, of_the_recipe
 
 
 def trl(bench: Bench) -> dict[str, Any]:
@@ -29,21 +29,11 @@ def trl(bench: Bench) -> dict[str, Any]:
         output_dir=str(bench.folder / "trl"),
         per_device_train_batch_size=1,
         gradient_accumulation_steps=accumulation,
-        max_steps=4,
         max_length=size,
         packing=True,
         packing_strategy="bfd",
-        learning_rate=5e-5,
-        warmup_steps=1,
-        max_grad_norm=0.0,
-        optim="adafactor",
-        bf16=True,
         gradient_checkpointing=False,
-        use_cpu=not bench.is_cuda,
-        save_strategy="no",
-        logging_strategy="no",
-        report_to=[],
-        disable_tqdm=True,
+        **of_the_recipe(bench),
     )
     clock = Clock(bench)
     model = random_model(bench)
