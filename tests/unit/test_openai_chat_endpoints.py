@@ -15,8 +15,8 @@ from magicoder.llms._pool import Pool
 from magicoder.llms._throttle import Throttle
 from magicoder.llms.openai_chat import Address, OpenAIChat
 from magicoder.records import Completion, Failure
+from tests.chat_client import ask, client, prompt
 from tests.faulty_server import KEY, FaultyServer
-from tests.unit.test_openai_chat import ask, client, prompt
 from tests.unit.test_openai_chat_outages import all_answered, drive
 
 

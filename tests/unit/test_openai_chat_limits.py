@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from magicoder.llms import _replies
 from magicoder.llms._pace import Bucket, Pace
 from magicoder.records import Completion, Failure
+from tests.chat_client import ask, client, prompt
 from tests.faulty_server import FaultyServer
-from tests.unit.test_openai_chat import ask, client, prompt
 
 
 @pytest.fixture(autouse=True)

@@ -8,8 +8,8 @@ import pytest
 from magicoder.llms._chat import ChatSession
 from magicoder.llms.openai_chat import OpenAIChat
 from magicoder.records import Completion, Failure
+from tests.chat_client import Answers, client, prompt
 from tests.faulty_server import FREE, MODES, FaultyServer
-from tests.unit.test_openai_chat import Answers, client, prompt
 from tests.unit.test_openai_chat_outages import CANARY
 
 FAULTS = (

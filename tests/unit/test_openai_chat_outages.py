@@ -10,8 +10,8 @@ import pytest
 from magicoder.errors import TeacherError
 from magicoder.llms._chat import ChatSession
 from magicoder.records import Completion, Failure
+from tests.chat_client import Answers, ask, client, prompt
 from tests.faulty_server import FaultyServer
-from tests.unit.test_openai_chat import Answers, ask, client, prompt
 
 CANARY = 'Reply with the JSON {"ok": true}.'
 
