@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from magicoder.llms.openai_chat import OpenAIChat
+from magicoder.protocols import Meter
 from magicoder.records import Completion, Failure, Message, Prompt
 from tests.faulty_server import FaultyServer
 
@@ -31,10 +32,10 @@ def client(server: FaultyServer, **changes: Any) -> OpenAIChat:
     return OpenAIChat(**{"model": "mock", "base_url": server.url, "retry_delay_s": 0.001, "max_retries": 2} | changes)
 
 
-def ask(llm: OpenAIChat, *prompts: Prompt) -> Answers:
+def ask(llm: OpenAIChat, *prompts: Prompt, meter: Meter | None = None) -> Answers:
     """Drive a session as a stage does."""
     answers: Answers = {}
-    with llm.open() as session:
+    with llm.open(meter) as session:
         waiting = list(enumerate(prompts))
         in_flight = 0
         while waiting or in_flight:

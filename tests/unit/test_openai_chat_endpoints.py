@@ -15,14 +15,14 @@ from magicoder.llms._pool import Pool
 from magicoder.llms._throttle import Throttle
 from magicoder.llms.openai_chat import Address, OpenAIChat
 from magicoder.records import Completion, Failure
-from tests.chat_client import ask, client, prompt
+from tests.chat_client import (
+    ask,
+    client,
+    no_key,  # noqa: F401 - a fixture
+    prompt,
+)
 from tests.faulty_server import KEY, FaultyServer
 from tests.unit.test_openai_chat_outages import all_answered, drive
-
-
-@pytest.fixture(autouse=True)
-def no_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
 
 
 @pytest.fixture

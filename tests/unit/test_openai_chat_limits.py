@@ -2,7 +2,6 @@
 
 import random
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from itertools import pairwise
@@ -14,19 +13,14 @@ from hypothesis import strategies as st
 from magicoder.llms import _replies
 from magicoder.llms._pace import Bucket, Pace
 from magicoder.records import Completion, Failure
-from tests.chat_client import ask, client, prompt
+from tests.chat_client import (
+    ask,
+    chat_server,  # noqa: F401 - a fixture
+    client,
+    no_key,  # noqa: F401 - a fixture
+    prompt,
+)
 from tests.faulty_server import FaultyServer
-
-
-@pytest.fixture(autouse=True)
-def no_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-
-
-@pytest.fixture
-def server() -> Iterator[FaultyServer]:
-    with FaultyServer() as server:
-        yield server
 
 
 def send_all(bucket: Bucket, needs: list[float]) -> list[tuple[float, float]]:

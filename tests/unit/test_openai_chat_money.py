@@ -1,14 +1,19 @@
 """What is paid: no attempt that may be billed is repeated without asking the meter, and nothing is paid in vain."""
 
 from collections import Counter
-from collections.abc import Iterator
 
 import pytest
 
-from magicoder.llms._chat import ChatSession
 from magicoder.llms.openai_chat import OpenAIChat
 from magicoder.records import Completion, Failure
-from tests.chat_client import Answers, client, prompt
+from tests.chat_client import (
+    Answers,
+    ask,
+    chat_server,  # noqa: F401 - a fixture
+    client,
+    no_key,  # noqa: F401 - a fixture
+    prompt,
+)
 from tests.faulty_server import FREE, MODES, FaultyServer
 from tests.unit.test_openai_chat_outages import CANARY
 
@@ -46,32 +51,8 @@ class CountingMeter:
         return last + self.again_for.total() - denied  # `again` has counted the last attempt of those already
 
 
-@pytest.fixture(autouse=True)
-def no_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-
-
-@pytest.fixture
-def server() -> Iterator[FaultyServer]:
-    with FaultyServer() as server:
-        yield server
-
-
-def ask(llm: OpenAIChat, texts: list[str], meter: CountingMeter | None = None) -> Answers:
-    answers: Answers = {}
-    with llm.open(meter) as session:
-        assert isinstance(session, ChatSession)
-        waiting, in_flight = list(enumerate(texts)), 0
-        while waiting or in_flight:
-            while waiting and in_flight < session.capacity:
-                ticket, text = waiting.pop(0)
-                session.submit(ticket, prompt(text))
-                in_flight += 1
-            for ticket, answer in session.collect():
-                assert ticket not in answers
-                answers[ticket] = answer
-                in_flight -= 1
-    return answers
+def ask_all(llm: OpenAIChat, texts: list[str], meter: CountingMeter | None = None) -> Answers:
+    return ask(llm, *map(prompt, texts), meter=meter)
 
 
 @pytest.mark.parametrize("mode", FAULTS)
@@ -80,7 +61,7 @@ def test_every_fault_alone_loses_nothing_and_is_paid_once_more_each_time(server:
     server.latency_s = 0.002
     meter = CountingMeter()
     texts = [f"p{i}" for i in range(60)]
-    answers = ask(
+    answers = ask_all(
         client(server, concurrency=16, max_retries=4, timeout_s=1.0 if mode == "hang" else 60.0), texts, meter
     )
     assert [a.texts for _, a in sorted(answers.items())] == [(f"echo: {t}",) for t in texts]  # type: ignore[union-attr]
@@ -100,7 +81,7 @@ def test_a_random_mix_of_all_faults_loses_nothing(server: FaultyServer) -> None:
     server.latency_s = 0.005
     meter = CountingMeter()
     texts = [f"p{i}" for i in range(400)]
-    answers = ask(client(server, concurrency=64, max_retries=4, timeout_s=1.0, retry_delay_s=0.01), texts, meter)
+    answers = ask_all(client(server, concurrency=64, max_retries=4, timeout_s=1.0, retry_delay_s=0.01), texts, meter)
     assert len(answers) == 400
     cut_short = 0
     for ticket, answer in answers.items():
@@ -119,7 +100,7 @@ def test_a_random_mix_of_all_faults_loses_nothing(server: FaultyServer) -> None:
 def test_an_attempt_that_may_be_paid_is_not_repeated_without_the_money(server: FaultyServer, mode: str) -> None:
     server.fault(mode, only="poison")
     meter = CountingMeter(affordable=1)
-    answers = ask(client(server, timeout_s=0.5, max_retries=5), ["poison", *(f"p{i}" for i in range(9))], meter)
+    answers = ask_all(client(server, timeout_s=0.5, max_retries=5), ["poison", *(f"p{i}" for i in range(9))], meter)
     failure = answers[0]
     assert isinstance(failure, Failure)
     assert (failure.reason, failure.maybe_paid) == ("over_budget", True)
@@ -131,7 +112,7 @@ def test_an_attempt_that_may_be_paid_is_not_repeated_without_the_money(server: F
 def test_a_refusal_costs_nothing_and_asks_no_meter(server: FaultyServer, mode: str) -> None:
     server.fault(mode, times=2)
     meter = CountingMeter(affordable=0)
-    assert isinstance(ask(client(server), ["x"], meter)[0], Completion)
+    assert isinstance(ask_all(client(server), ["x"], meter)[0], Completion)
     assert not meter.again_for
 
 
@@ -157,7 +138,7 @@ def test_a_connection_that_was_never_made_costs_nothing(server: FaultyServer) ->
 )
 def test_a_refused_prompt_says_whether_it_may_be_billed(server: FaultyServer, mode: str, *, maybe_paid: bool) -> None:
     server.fault(mode, only="poison")
-    failure = ask(client(server), ["fine", "poison"])[1]
+    failure = ask_all(client(server), ["fine", "poison"])[1]
     assert isinstance(failure, Failure)
     assert failure.maybe_paid is maybe_paid
 
@@ -165,7 +146,7 @@ def test_a_refused_prompt_says_whether_it_may_be_billed(server: FaultyServer, mo
 @pytest.mark.parametrize("mode", ["500", "hang", "cut", "cut in the middle", "malformed", "no content"])
 def test_a_prompt_given_up_says_that_its_last_attempt_may_be_billed(server: FaultyServer, mode: str) -> None:
     server.fault(mode, only="poison")
-    failure = ask(client(server, timeout_s=0.5, max_retries=0), ["fine", "poison"])[1]
+    failure = ask_all(client(server, timeout_s=0.5, max_retries=0), ["fine", "poison"])[1]
     assert isinstance(failure, Failure)
     assert failure.maybe_paid
 
@@ -173,7 +154,7 @@ def test_a_prompt_given_up_says_that_its_last_attempt_may_be_billed(server: Faul
 def test_a_test_question_is_paid_for_by_a_prompts_reservation(server: FaultyServer) -> None:
     server.fault("500", only="poison")
     meter = CountingMeter()
-    answers = ask(client(server, max_retries=0), [f"poison {i}" for i in range(20)], meter)
+    answers = ask_all(client(server, max_retries=0), [f"poison {i}" for i in range(20)], meter)
     assert server.requests[CANARY] >= 3
     # One counted attempt pays for so many of them as its tokens are worth.
     assert meter.paid(answers) > server.billed.total() - server.billed[CANARY]
@@ -181,7 +162,7 @@ def test_a_test_question_is_paid_for_by_a_prompts_reservation(server: FaultyServ
 
 def test_without_money_for_a_test_question_poison_is_given_up_all_the_same(server: FaultyServer) -> None:
     server.fault("500", only="poison")
-    answers = ask(client(server, max_retries=0), [f"poison {i}" for i in range(20)], CountingMeter(affordable=0))
+    answers = ask_all(client(server, max_retries=0), [f"poison {i}" for i in range(20)], CountingMeter(affordable=0))
     assert all(isinstance(a, Failure) for a in answers.values())
     assert len(answers) == 20
     assert server.requests[CANARY] == 0

@@ -3,28 +3,23 @@
 import itertools
 import threading
 import time
-from collections.abc import Iterator
 
 import pytest
 
 from magicoder.errors import TeacherError
 from magicoder.llms._chat import ChatSession
 from magicoder.records import Completion, Failure
-from tests.chat_client import Answers, ask, client, prompt
+from tests.chat_client import (
+    Answers,
+    ask,
+    chat_server,  # noqa: F401 - a fixture
+    client,
+    no_key,  # noqa: F401 - a fixture
+    prompt,
+)
 from tests.faulty_server import FaultyServer
 
 CANARY = 'Reply with the JSON {"ok": true}.'
-
-
-@pytest.fixture(autouse=True)
-def no_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-
-
-@pytest.fixture
-def server() -> Iterator[FaultyServer]:
-    with FaultyServer() as server:
-        yield server
 
 
 def drive(session: ChatSession, texts: list[str], notes: list[str] | None = None) -> Answers:

@@ -110,7 +110,7 @@ def install_as(model: Any, proved: Any) -> Installed:
     whole, shorter = loss.core(model), loss.core(proved)
     if _supports(whole):
         whole.set_attn_implementation(shorter.config._attn_implementation)
-    head = shorter.magicoder_head if _is_plain(whole.get_output_embeddings()) else loss.Head(fused=False)
+    head = shorter.magicoder_head if is_plain(whole.get_output_embeddings()) else loss.Head(fused=False)
     loss.wrap_forward(whole, head)
     return _settle(whole, replace(shorter.magicoder_installed, fused=head.fused))
 
@@ -443,7 +443,7 @@ def _differs(left: Any, right: Any, *, equal_shapes: bool = False) -> bool:
     return not bool(distance <= (strict if equal_shapes else loose))  # a NaN differs
 
 
-def _is_plain(head: Any) -> bool:
+def is_plain(head: Any) -> bool:
     """Whether it is a product with a matrix and nothing else; with adapters it is not."""
     return type(head) is torch.nn.Linear and head.bias is None
 
@@ -452,7 +452,7 @@ def _head(model: Any) -> loss.Head:
     """Find out by comparing logits how the head works; what is not understood is left to the model's own forward."""
     config, head, trunk = model.config, model.get_output_embeddings(), model.base_model
     own = loss.Head(fused=False)
-    if not _is_plain(head) or trunk is model:
+    if not is_plain(head) or trunk is model:
         return own
     scale = float(getattr(config, "logit_scale", None) or 1.0) / float(getattr(config, "logits_scaling", None) or 1.0)
     softcap = float(getattr(config, "final_logit_softcapping", None) or 0.0)

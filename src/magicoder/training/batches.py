@@ -247,8 +247,8 @@ def _cost(micro: MicroBatch, lengths: Any) -> int:
 def shared(prefix: int, lengths: Any, batches: Batches) -> int:
     """Return how many tokens to compute once a row, where examples of these lengths have `prefix` in common.
 
-    None of a short prefix: every layer copies its keys for every example, which takes as long as about a hundredth of
-    the tokens.
+    None of a short prefix: every layer copies its keys for every example. That was reckoned as a hundredth of the time;
+    on an H200 it was not seen (docs/decisions/0008).
     """
     return prefix if batches.share_prefix and prefix >= LEAST_PREFIX * float(np.mean(lengths)) else 0
 

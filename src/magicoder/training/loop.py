@@ -111,8 +111,7 @@ class Loop:
             course.tell(f"examples are padded, not packed: {installed.why}")
         self.layout, self.size, self.shares = installed.layout, built.size, installed.shares
         self.prefix = self._prefix(course.learned)
-        wished = batches.shared(course.learned.prefix, course.learned.lengths, training.batches)
-        if self.layout == "packed" and wished and not self.shares and world.is_main:
+        if self.layout == "packed" and not self.shares and self._shareable(course.learned) and world.is_main:
             course.tell("what examples begin with is computed with each: attention failed the proof for sharing it")
         self.peak = hardware.peak_flops() if world.device.type == "cuda" else 0.0
         self.optimizer = self._built_optimizer()
@@ -222,7 +221,10 @@ class Loop:
 
     def _prefix(self, encoded: Encoded) -> int:
         """Return how many tokens the examples share in a row."""
-        return batches.shared(encoded.prefix, encoded.lengths, self.training.batches) if self.shares else 0
+        return self._shareable(encoded) if self.shares else 0
+
+    def _shareable(self, encoded: Encoded) -> int:
+        return batches.shared(encoded.prefix, encoded.lengths, self.training.batches)
 
     def _micro_batches(self, step: batches.Step) -> tuple[tuple[batches.MicroBatch, ...], ...]:
         learned = self.course.learned

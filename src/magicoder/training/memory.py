@@ -136,8 +136,7 @@ def _model(training: Training) -> Any:
     whole = loss.core(model)
     attention.register()
     whole.set_attn_implementation(attention.PACKED)
-    head = whole.get_output_embeddings()
-    loss.wrap_forward(whole, loss.Head(fused=type(head) is torch.nn.Linear and head.bias is None))
+    loss.wrap_forward(whole, loss.Head(fused=attention.is_plain(whole.get_output_embeddings())))
     if training.machine.compile:
         torch._dynamo.reset()  # another size before this one would count as a reason not to compile
         models.compile_layers(model, "packed", backend=_COMPILED)
@@ -150,7 +149,7 @@ def _batch(tokens: int, examples: int, longest: int, share: float, prefix: int =
     ids, positions, wanted = torch.empty(3, 1, tokens, dtype=torch.int64).unbind(0)
     trained = max(1, round(tokens * share))
     where, labels = torch.empty(2, trained, dtype=torch.int64).unbind(0)
-    boundaries = torch.empty(examples + 1, dtype=torch.int32)
+    boundaries = torch.empty(examples + 1 + (prefix > 0), dtype=torch.int32)
     keys = None
     if prefix:
         where_keys, own = (torch.empty(size, dtype=torch.int64) for size in (tokens + examples * prefix, tokens))
