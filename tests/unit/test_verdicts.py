@@ -1,5 +1,6 @@
 """Kept verdicts, and how output is compared."""
 
+import contextlib
 import sqlite3
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import pytest
 
 from magicoder.errors import SandboxError
 from magicoder.records import Outcome, Verdict
+from magicoder.sandboxes import _verdicts
 from magicoder.sandboxes._outcomes import line
 from magicoder.sandboxes._verdicts import Verdicts
 from magicoder.text.outputs import difference
@@ -49,6 +51,30 @@ def test_processes_share_a_file(tmp_path: Path) -> None:
     assert [process.wait(60) for process in started] == [0, 0, 0]
     with Verdicts.open(path) as verdicts:
         assert len(verdicts.find([f"{name}{i}".encode() for name in "abc" for i in range(100)])) == 300
+
+
+def test_a_file_that_another_process_makes_meanwhile_is_no_other_programs(tmp_path: Path) -> None:
+    """Its number is looked at, then its tables: in between it is finished, or tried to be."""
+    path = tmp_path / "v.db"
+
+    class Slow(sqlite3.Connection):
+        def execute(self, statement: str, *given: object) -> sqlite3.Cursor:
+            if "sqlite_master" in statement:
+                with (
+                    contextlib.suppress(sqlite3.OperationalError),  # it may have to wait for us
+                    contextlib.closing(sqlite3.connect(path, timeout=0, isolation_level=None)) as other,
+                ):
+                    other.execute("BEGIN IMMEDIATE")
+                    other.execute(_verdicts._TABLE)
+                    other.execute(f"PRAGMA application_id = {_verdicts._APPLICATION_ID}")
+                    other.execute(f"PRAGMA user_version = {_verdicts._VERSION}")
+                    other.execute("COMMIT")
+            return super().execute(statement, *given)
+
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None, factory=Slow)) as connection:
+        _verdicts._prepare(path, connection)
+    with Verdicts.open(path) as verdicts:
+        verdicts.record([(b"a", PASSED)])
 
 
 def test_other_files_are_left_as_they_are(tmp_path: Path) -> None:

@@ -110,16 +110,13 @@ def _unpack(data: bytes) -> Verdict:
 
 
 def _prepare(path: Path, connection: sqlite3.Connection) -> None:
-    application, version = (
-        connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")
-    )
-    tables = connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0]
-    if application not in (0, _APPLICATION_ID) or (application == 0 and tables):
-        raise SandboxError(f"{path} is another program's database; it was left as it is: give another path")
-    if application and version != _VERSION:
-        raise SandboxError(
-            f"{path} has verdicts of version {version}, this magicoder writes version {_VERSION}: give another path"
-        )
+    """Check that the file is ours and of this version, and make the table in an empty one."""
+    connection.execute("BEGIN")  # one view for all that is looked at: another process may be making the table now
+    try:
+        _check(path, connection)
+    finally:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
     _to_wal(connection)
     connection.execute("PRAGMA synchronous = NORMAL")
     connection.execute("BEGIN IMMEDIATE")
@@ -127,6 +124,18 @@ def _prepare(path: Path, connection: sqlite3.Connection) -> None:
     connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
     connection.execute(f"PRAGMA user_version = {_VERSION}")
     connection.execute("COMMIT")
+
+
+def _check(path: Path, connection: sqlite3.Connection) -> None:
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    (tables,) = connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
+    if application not in (0, _APPLICATION_ID) or (application == 0 and tables):
+        raise SandboxError(f"{path} is another program's database; it was left as it is: give another path")
+    if application and version != _VERSION:
+        raise SandboxError(
+            f"{path} has verdicts of version {version}, this magicoder writes version {_VERSION}: give another path"
+        )
 
 
 def _to_wal(connection: sqlite3.Connection) -> None:
